@@ -1,0 +1,50 @@
+# `make` lists every task.
+PYTHON ?= python3
+TORCH  ?= torch==2.13.0
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-unit test-contract test-e2e check format clean
+
+help: ## list the tasks
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+# TORCH picks the build, e.g. TORCH='torch==2.13.0 --index-url …' for one made for your GPU.
+$(READY): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (a few minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[platform,train,dataset,dev]'
+	@touch $(READY)
+
+setup: $(READY) ## make .venv with everything for development
+
+demo: $(READY) ## fine-tune, publish, deploy and ask a model on this machine
+	@$(BIN)/qianfan demo
+
+test: $(READY) ## the default test suite
+	@$(BIN)/python -m pytest
+
+test-unit: $(READY) ## the quick tests
+	@$(BIN)/python -m pytest tests/unit tests/architecture
+
+test-contract: $(READY) ## the SDK against the platform
+	@$(BIN)/python -m pytest tests/contract
+
+test-e2e: $(READY) ## train, publish, deploy, chat
+	@$(BIN)/python -m pytest tests/e2e
+
+check: $(READY) ## format, lint, types, architecture
+	@$(BIN)/ruff format --check src tests examples benchmarks
+	@$(BIN)/ruff check src tests examples benchmarks
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest tests/architecture
+
+format: $(READY) ## format the code and mend what can be mended
+	@$(BIN)/ruff format src tests examples benchmarks
+	@$(BIN)/ruff check --fix src tests examples benchmarks
+
+clean: ## remove .venv and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

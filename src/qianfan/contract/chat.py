@@ -1,0 +1,53 @@
+"""Rules of a conversation on the V1 interface, and the members a chat body may have."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypedDict
+
+from typing_extensions import NotRequired, Required
+
+
+class ChatMessage(TypedDict, total=False):
+    """One turn. `content` may be empty only beside `function_call`; `name` belongs to role `function`."""
+
+    role: Required[Literal["user", "assistant", "function"]]
+    content: Required[str]
+    name: str
+    function_call: dict[str, Any]
+
+
+class ChatBody(TypedDict):
+    """Body of a V1 chat call. Ranges: temperature (0, 1], top_p [0, 1], penalty_score [1, 2]."""
+
+    messages: list[ChatMessage]
+    stream: NotRequired[bool]
+    system: NotRequired[str]
+    temperature: NotRequired[float]
+    top_p: NotRequired[float]
+    top_k: NotRequired[int]
+    penalty_score: NotRequired[float]
+    stop: NotRequired[list[str]]
+    max_output_tokens: NotRequired[int]
+    response_format: NotRequired[str]
+    user_id: NotRequired[str]
+
+
+def messages_problem(messages: Any) -> str | None:
+    """What is wrong with the structure of `messages`, or None. The texts are the platform's own."""
+    if not isinstance(messages, list) or not messages:
+        return "the messages must be a list with at least one message"
+    if len(messages) % 2 == 0:
+        return "the length of messages must be an odd number"
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict):
+            return f"message {index} must be an object with role and content"
+        role, content = message.get("role"), message.get("content")
+        if index % 2 == 0 and role not in ("user", "function"):
+            return "the role of message with even index in the messages must be user or function"
+        if index % 2 == 1 and role != "assistant":
+            return "the role of message with odd index in the messages must be assistant"
+        if not isinstance(content, str):
+            return f"the content of message {index} must be a text"
+        if not content.strip() and not message.get("function_call"):
+            return "message content can not be empty"
+    return None

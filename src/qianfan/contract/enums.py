@@ -1,0 +1,219 @@
+"""Values on the wire. The documented module `qianfan.resources.console.consts` re-exports them."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class DataExportDestinationType(int, Enum):
+    """Where an export is written."""
+
+    PlatformBos = 0
+    PrivateBos = 1
+
+
+class DataExportStatus(int, Enum):
+    NotStarted = -1
+    Initialized = 0
+    Running = 1
+    Finished = 2
+    Failed = 3
+
+
+class DataImportStatus(int, Enum):
+    NotStarted = -1
+    Initialized = 0
+    Running = 1
+    Finished = 2
+    Failed = 3
+    Terminated = 4
+
+
+class DataProjectType(int, Enum):
+    Conversation = 20
+    GenericText = 401
+    QuerySet = 402
+    Text2Image = 705
+
+
+class DataReleaseStatus(int, Enum):
+    NotStarted = 0
+    Running = 1
+    Finished = 2
+    Failed = 3
+
+
+class DataSetType(int, Enum):
+    TextOnly = 4
+    MultiModel = 7
+
+
+class DataSourceType(int, Enum):
+    PrivateBos = 1
+    SharedZipUrl = 2
+
+
+class DataStorageType(str, Enum):
+    PublicBos = "sysBos"
+    PrivateBos = "usrBos"
+
+
+class DataTemplateType(int, Enum):
+    """What one record of a dataset looks like."""
+
+    NonSortedConversation = 2000
+    SortedConversation = 2001
+    GenericText = 40100
+    QuerySet = 40200
+    Text2Image = 70500
+
+
+class DeployPoolType(int, Enum):
+    PublicResource = 1
+    PrivateResource = 2
+
+
+class ETLTaskStatus(int, Enum):
+    NoTask = 0
+    Running = 1
+    Finished = 2
+    Interrupted = 3
+    Failed = 4
+    Paused = 5
+
+
+class EntityListingType(int, Enum):
+    All = 0
+    AnnotatedOnly = 1
+    NotAnnotatedOnly = 2
+
+
+class EvaluationResultExportDestinationType(str, Enum):
+    PublicBos = "local"
+    PrivateBos = "storage"
+
+
+class EvaluationResultExportField(str, Enum):
+    Prompt = "prompt"
+    Completion = "completion"
+    Prediction = "prediction"
+    Metrics = "metrics"
+
+
+class EvaluationResultExportRange(str, Enum):
+    Total = "total"
+    Part = "part"
+
+
+class EvaluationResultExportTaskStatus(str, Enum):
+    Pending = "Pending"
+    Uploading = "Uploading"
+    Done = "Done"
+    Fail = "Fail"
+
+
+class EvaluationTaskStatus(str, Enum):
+    Pending = "Pending"
+    Doing = "Doing"
+    DoingWithManualBegin = "DoingWithManualBegin"
+    Stopping = "Stopping"
+    Done = "Done"
+    PartlyDone = "PartlyDone"
+    Failed = "Failed"
+    Stopped = "Stopped"
+
+
+class ModelState(str, Enum):
+    Creating = "Creating"
+    Ready = "Ready"
+    Fail = "Fail"
+
+
+class PromptFrameworkType(int, Enum):
+    NotUse = 0
+    Basic = 1
+    CRISPE = 2
+    Fewshot = 3
+
+
+class PromptSceneType(int, Enum):
+    Text2Text = 1
+    Text2Image = 2
+
+
+class PromptScoreStandard(int, Enum):
+    SemanticSimilarity = 1
+    RegexMatching = 2
+    ExactMatching = 3
+
+
+class PromptType(int, Enum):
+    Preset = 1
+    User = 2
+
+
+class ServiceStatus(str, Enum):
+    New = "New"
+    Deploying = "Deploying"
+    Done = "Done"
+    Failed = "Failed"
+    Stopped = "Stopped"
+
+
+class ServiceType(str, Enum):
+    """Type of a service as the console names it; `qianfan.trainer.consts.ServiceType` has the trainer's words."""
+
+    Chat = "chat"
+    Completions = "completions"
+    Embeddings = "embeddings"
+    Text2image = "text2image"
+    Image2text = "image2text"
+
+
+class TrainDatasetSourceType(str, Enum):
+    Platform = "Platform"
+    PrivateBos = "Bos"
+
+
+class TrainDatasetType(int, Enum):
+    Platform = 1
+    PrivateBos = 2
+
+
+class TrainMode(str, Enum):
+    SFT = "SFT"
+    PostPretrain = "PostPretrain"
+
+
+class TrainParameterScale(str, Enum):
+    """Tuning method in the words of the V2 interface; `PeftType` has those of V1."""
+
+    FullFineTuning = "FullFineTuning"
+    PromptTuning = "PromptTuning"
+    LoRA = "LoRA"
+
+
+class TrainStatus(str, Enum):
+    """States of a run in the words of the V2 interface; `V1TrainStatus` has those of V1."""
+
+    Finish = "Done"
+    Running = "Running"
+    Fail = "Fail"
+    Stop = "Stopped"
+
+
+class V1TrainStatus(str, Enum):
+    """States of a run as the V1 job detail answers them."""
+
+    Running = "RUNNING"
+    Finish = "FINISH"
+    Fail = "FAIL"
+    Stop = "STOP"
+
+
+class PeftType(str, Enum):
+    """Tuning method in the words of the V1 interface."""
+
+    ALL = "ALL"
+    LoRA = "LoRA"
+    PTuning = "P-tuning"

@@ -1,0 +1,113 @@
+"""Every route by name. A V2 route is a path and an action; the rest are paths alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+from urllib.parse import quote
+
+Family = Literal["finetune", "model", "service", "data", "prompt", "v2", "inference", "openai", "token"]
+
+INFERENCE_PREFIX: Final = "/rpc/2.0/ai_custom/v1/wenxinworkshop"
+CONSOLE_PREFIX: Final = "/wenxinworkshop"
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where a call goes. `family` decides the shapes of answer and error, and how the call is signed."""
+
+    path: str
+    family: Family
+    action: str | None = None
+    method: str = "POST"
+
+
+def _v1(family: Family, tail: str) -> Route:
+    return Route(f"{CONSOLE_PREFIX}/{tail}", family)
+
+
+def _v2(area: str, action: str) -> Route:
+    return Route(f"/v2/{area}", "v2", action)
+
+
+TOKEN = Route("/oauth/2.0/token", "token")
+BEARER_TOKEN = Route("/v1/BCE-BEARER/token", "token", method="GET")
+
+FINETUNE_CREATE_TASK = _v1("finetune", "finetune/createTask")
+FINETUNE_CREATE_JOB = _v1("finetune", "finetune/createJob")
+FINETUNE_JOB_DETAIL = _v1("finetune", "finetune/jobDetail")
+FINETUNE_STOP_JOB = _v1("finetune", "finetune/stopJob")
+
+FINETUNE_V2_PATH: Final = "/v2/finetuning"
+FINETUNE_V2_CREATE_JOB = _v2("finetuning", "CreateFineTuningJob")
+FINETUNE_V2_CREATE_TASK = _v2("finetuning", "CreateFineTuningTask")
+FINETUNE_V2_JOB_LIST = _v2("finetuning", "DescribeFineTuningJobs")
+FINETUNE_V2_TASK_LIST = _v2("finetuning", "DescribeFineTuningTasks")
+FINETUNE_V2_TASK_DETAIL = _v2("finetuning", "DescribeFineTuningTask")
+FINETUNE_V2_STOP_TASK = _v2("finetuning", "StopFineTuningTask")
+FINETUNE_V2_SUPPORT_MODELS = _v2("finetuning", "DescribeFineTuningSupportModels")
+FINETUNE_V2_TASK_LOG = _v2("finetuning", "DescribeFineTuningTaskLog")  # of this platform only
+
+MODEL_DETAIL = _v1("model", "modelrepo/modelDetail")
+MODEL_VERSION_DETAIL = _v1("model", "modelrepo/modelVersionDetail")
+MODEL_PUBLISH = _v1("model", "modelrepo/publishTrainModel")
+MODEL_USER_LIST = _v1("model", "modelrepo/model/user/list")
+MODEL_PRESET_LIST = _v1("model", "modelrepo/model/preset/list")
+MODEL_BATCH_DELETE = _v1("model", "modelrepo/model/batchDelete")
+MODEL_VERSION_BATCH_DELETE = _v1("model", "modelrepo/model/version/batchDelete")
+MODEL_EVALUABLE_LIST = _v1("model", "modelrepo/eval/model/list")
+EVAL_CREATE = _v1("model", "modelrepo/eval/create")
+EVAL_DETAIL = _v1("model", "modelrepo/eval/detail")
+EVAL_REPORT = _v1("model", "modelrepo/eval/report")
+EVAL_CANCEL = _v1("model", "modelrepo/eval/cancel")
+EVAL_EXPORT = _v1("model", "modelrepo/eval/result/export")
+EVAL_EXPORT_INFO = _v1("model", "modelrepo/eval/result/export/info")
+
+SERVICE_APPLY = _v1("service", "service/apply")
+SERVICE_DETAIL = _v1("service", "service/detail")
+SERVICE_LIST = _v1("service", "service/list")
+
+DATASET_CREATE = _v1("data", "dataset/create")
+DATASET_IMPORT = _v1("data", "dataset/import")
+DATASET_RELEASE = _v1("data", "dataset/release")
+DATASET_INFO = _v1("data", "dataset/info")
+DATASET_STATUS_LIST = _v1("data", "dataset/statusList")
+DATASET_EXPORT = _v1("data", "dataset/export")
+DATASET_EXPORT_RECORD = _v1("data", "dataset/exportRecord")
+DATASET_DELETE = _v1("data", "dataset/delete")
+DATASET_IMPORT_ERROR_DETAIL = _v1("data", "dataset/importErrorDetail")
+ENTITY_ANNOTATE = _v1("data", "entity/annotate")
+ENTITY_DELETE = _v1("data", "entity/delete")
+ENTITY_LIST = _v1("data", "entity/list")
+ETL_CREATE = _v1("data", "etl/create")
+ETL_DETAIL = _v1("data", "etl/detail")
+ETL_LIST = _v1("data", "etl/list")
+ETL_DELETE = _v1("data", "etl/delete")
+ENHANCE_CREATE = _v1("data", "enhance/create")
+ENHANCE_LIST = _v1("data", "enhance/list")
+ENHANCE_DETAIL = _v1("data", "enhance/detail")
+ENHANCE_DELETE = _v1("data", "enhance/delete")
+
+PROMPT_CREATE = _v1("prompt", "prompt/template/create")
+PROMPT_INFO = _v1("prompt", "prompt/template/info")
+PROMPT_UPDATE = _v1("prompt", "prompt/template/update")
+PROMPT_DELETE = _v1("prompt", "prompt/template/delete")
+PROMPT_LIST = _v1("prompt", "prompt/template/list")
+PROMPT_LABEL_LIST = _v1("prompt", "prompt/label/list")
+PROMPT_OPTIMIZE_CREATE = _v1("prompt", "prompt/singleOptimize/create")
+PROMPT_OPTIMIZE_INFO = _v1("prompt", "prompt/singleOptimize/info")
+PROMPT_EVALUATE_SCORE = _v1("prompt", "prompt/evaluate/predict")
+PROMPT_EVALUATE_SUMMARY = _v1("prompt", "prompt/evaluate/summary")
+
+# Of this platform only: the body is the file, the answer's `result` has `path` (`bos:/local/<file id>`),
+# `id`, `size` (bytes) and `sha256`. The ordinary dataset import takes the path.
+FILE_UPLOAD = Route("/v2/files", "v2")
+
+V2_CHAT = Route("/v2/chat/completions", "openai")
+V2_MODELS = Route("/v2/models", "openai", method="GET")
+
+
+def inference_path(kind: str, endpoint: str) -> str:
+    """Path of a service: `kind` is `chat`, `completions`, `embeddings`, `plugin`, …"""
+    tail = f"{INFERENCE_PREFIX}/{kind}/{quote(endpoint, safe='-_.~')}"
+    return f"{tail}/" if kind == "plugin" else tail

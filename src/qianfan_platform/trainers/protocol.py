@@ -1,0 +1,91 @@
+"""What a trainer is: it makes a checkpoint out of a base model and rows, in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Method = Literal["LoRA", "ALL"]
+Event = dict[str, Any]
+"""One line of the trainer's report; `kind` is one of
+
+ledger      samples, kept, truncated, dropped, trained_tokens, problems: [{sample, what, why}]
+plan        steps, epochs, trainable_parameters, threads, dtype, estimate: {seconds, memory_mib}, resumed_from
+step        step, steps, epoch, loss, learning_rate, tokens_per_second, tokens, memory_mib, seconds, seconds_left
+eval        step, loss, perplexity, tokens
+checkpoint  step, path
+log         level, text
+finished    step, loss, eval_loss, seconds, tokens_per_second, path, memory_mib
+failed      reason
+stopped     step
+"""
+
+
+@dataclass(frozen=True)
+class Hyper:
+    """Hyper-parameters as the trainer takes them; every one is set before a run is made."""
+
+    epochs: int = 3
+    batch_size: int = 8
+    learning_rate: float = 2e-3
+    max_seq_len: int = 512  # tokens
+    warmup_ratio: float = 0.05
+    weight_decay: float = 0.0
+    scheduler: Literal["linear", "cosine", "constant"] = "linear"
+    lora_rank: int = 16
+    lora_alpha: int = 32
+    lora_dropout: float = 0.0
+    grad_clip: float = 1.0
+    too_long: Literal["drop", "truncate", "refuse"] = "refuse"
+    logging_steps: int = 1
+
+
+@dataclass(frozen=True)
+class TrainSpec:
+    """One run, whole: the child reads nothing else. Written as JSON into its work folder.
+
+    base: folder in Hugging Face layout (safetensors, tokenizer with a chat template).
+    rows: JSONL, a conversation a line: [{"prompt": str, "response": [[str]]}, …] with optional
+    "system" in the first turn. held_out: share of the rows kept for evaluation, 0–0.5.
+    work: folder of this run; checkpoints go to work/checkpoints/<step>, the result to work/result.
+    threads, dtype and seed are fixed here, so that a resumed run equals an uninterrupted one."""
+
+    base: Path
+    rows: Path
+    work: Path
+    method: Method = "LoRA"
+    hyper: Hyper = field(default_factory=Hyper)
+    held_out: float = 0.2
+    seed: int = 7
+    threads: int = 1
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    checkpoint_seconds: float = 30.0  # at least one checkpoint in this time
+    checkpoint_steps: int | None = None  # or every so many steps
+    resume_from: Path | None = None  # a checkpoint folder of another run; work's own newest one goes first
+    device: str = "cpu"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; `from_json` is its inverse."""
+        plain = asdict(self)
+        return {key: str(value) if isinstance(value, Path) else value for key, value in plain.items()}
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> TrainSpec:
+        paths = {key: Path(plain[key]) for key in ("base", "rows", "work")}
+        resume = Path(plain["resume_from"]) if plain.get("resume_from") else None
+        return cls(**{**plain, **paths, "resume_from": resume, "hyper": Hyper(**plain["hyper"])})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. `result` is the folder of the trained weights: a PEFT adapter, or a whole model."""
+
+    status: Literal["finished", "stopped", "failed"]
+    result: Path | None = None
+    reason: str = ""
+    last: Event = field(default_factory=dict)
+
+
+OnEvent = Callable[[Event], Awaitable[None]]
