@@ -1,0 +1,1 @@
+"""Who calls: accounts, their apps and keys, tokens, and the gate that checks them."""

@@ -1,0 +1,1 @@
+"""Rows kept by the platform: import, export, release."""

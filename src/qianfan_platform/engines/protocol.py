@@ -1,4 +1,4 @@
-"""What an engine is: it answers prompts. Three methods; what only one engine has stays in that engine."""
+"""What an engine is: it answers prompts. What only one engine has stays in that engine."""
 
 from __future__ import annotations
 
@@ -59,6 +59,11 @@ class EngineFailed(Exception):
     """The engine could not start, died, or hung. The text says which and why."""
 
 
+class RequestRefused(Exception):
+    """The engine is well, but cannot do what this request asks: an unknown adapter, a schema it cannot
+    follow, messages that its chat template does not take. The text says which and why."""
+
+
 class PromptTooLong(Exception):
     """The prompt does not fit the context. `tokens` and `limit` count tokens."""
 
@@ -75,5 +80,13 @@ class Engine(Protocol):
     ) -> AsyncIterator[Delta]: ...
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]: ...
+
+    def alive(self) -> bool:
+        """False when its process has ended. Cheap; says nothing of a hung engine."""
+        ...
+
+    async def health(self, timeout_s: float = 10.0) -> None:
+        """Return when a token came out just now; raise EngineFailed when none does in `timeout_s`."""
+        ...
 
     async def close(self) -> None: ...

@@ -1,0 +1,1 @@
+"""Deployed services, and the engines that answer for them."""

@@ -1,0 +1,81 @@
+"""`qianfan serve` and `qianfan local`: the platform from the command line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import embedded
+
+COMMAND_NOT_FOUND = 127
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command("serve")(serve)
+    app.command("local", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(local)
+
+
+def serve(
+    data: Annotated[Path, typer.Option(help="Folder of everything that must survive.")] = Path("qianfan-data"),
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 picks a free one.")] = 8866,
+    database: Annotated[str | None, typer.Option(help="postgresql://…; default: SQLite in the folder.")] = None,
+    allow_fetch: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST[:PORT]", help="Let imports fetch from here though it is private."),
+    ] = None,
+    catalogue: Annotated[Path | None, typer.Option(help="TOML merged over the built-in catalogue.")] = None,
+    print_env: Annotated[bool, typer.Option("--print-env", help="Print export lines before `ready`.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="Allow an address that others can reach.")] = False,
+) -> None:
+    """Run the platform until Ctrl-C. Keys are in DATA/credentials.json; `ready <url>` says it answers."""
+    embedded.need_the_platform()
+    command = [sys.executable, "-m", "qianfan_platform", "--data", str(data), "--host", host, "--port", str(port)]
+    for place in allow_fetch or []:
+        command += ["--allow-fetch", place]
+    if database:
+        command += ["--database", database]
+    if catalogue:
+        command += ["--catalogue", str(catalogue)]
+    command += ["--print-env"] if print_env else []
+    command += ["--public"] if public else []
+    sys.stdout.flush()
+    os.execv(sys.executable, command)  # the server is this process: signals and exit code are its own
+
+
+def local(context: typer.Context) -> None:
+    """Run COMMAND with an embedded platform and its credentials in the environment.
+
+    qianfan local -- python app.py
+
+    Whatever keys the script itself sets are taken for the platform's one account."""
+    if not context.args:
+        raise typer.BadParameter("say what to run, for example: qianfan local -- python app.py")
+    with embedded.start(use=False, any_key=True) as platform:
+        print(f"qianfan local: {platform.base_url}, log in {platform.log_file}", file=sys.stderr)
+        try:
+            child = subprocess.Popen(context.args, env={**os.environ, **platform.environment})
+        except OSError as missing:
+            print(f"qianfan local: cannot run {context.args[0]}: {missing.strerror}", file=sys.stderr)
+            raise typer.Exit(COMMAND_NOT_FOUND) from None
+        code = _wait(child)
+    raise typer.Exit(code)
+
+
+def _wait(child: subprocess.Popen[bytes]) -> int:
+    """Its exit code; Ctrl-C is the child's to answer, as it would be without us."""
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    forward = signal.signal(signal.SIGTERM, lambda number, _: child.send_signal(number))
+    try:
+        code = child.wait()
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        signal.signal(signal.SIGTERM, forward)
+    return code if code >= 0 else 128 - code

@@ -1,0 +1,38 @@
+"""Whether progress is shown, and one line of it for a call that takes a while."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from qianfan.config import get_config
+
+
+def wanted(asked: bool | None = None) -> bool:
+    """Whether to show progress: as asked, else as QIANFAN_PROGRESS says, else on a terminal or in a notebook."""
+    if asked is not None:
+        return asked
+    setting = get_config().PROGRESS
+    if isinstance(setting, bool):
+        return setting
+    return in_notebook() or bool(getattr(sys.stdout, "isatty", lambda: False)())
+
+
+def in_notebook() -> bool:
+    """True inside a Jupyter kernel."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+@contextmanager
+def working(what: str, asked: bool | None = None) -> Iterator[None]:
+    """Show a moving line with `what` while the block runs; nothing where progress is not wanted."""
+    if not wanted(asked):
+        yield
+        return
+    from rich.console import Console
+
+    with Console().status(what):
+        yield

@@ -1,0 +1,88 @@
+"""Files to and from the platform: `upload` puts one there, `download` fetches what the platform exports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from qianfan.config import get_config
+from qianfan.contract import routes
+from qianfan.errors import APIError, FileSizeOverflow, RequestError, StorageNeeded
+from qianfan.resources.console.utils import OPTIONS, make
+from qianfan.transport.call import Call, Request
+from qianfan.transport.client import client_for, options_of
+
+_NO_ROUTE: Final = frozenset({400, 404, 405, 501})
+_SLOWEST: Final = 256 * 1024  # bytes a second that an upload is given time for
+_LONGEST_S: Final = 3600.0
+
+
+def transport_options(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the arguments that say how a console call is made, and not what it asks."""
+    return {name: value for name, value in arguments.items() if name in OPTIONS and value is not None}
+
+
+def upload(path: Path, name: str, **options: Any) -> dict[str, Any]:
+    """Send a file to the platform; it is read while it is sent.
+
+    Returns `path` (what an import takes: `bos:/local/<id>`), `id`, `size` (bytes) and `sha256`.
+    Raises StorageNeeded where the platform takes no uploads, such as the cloud."""
+    config = get_config()
+    size = path.stat().st_size
+    timeout_s = min(_LONGEST_S, max(config.CONSOLE_API_RETRY_TIMEOUT, size / _SLOWEST))
+    request = Call(routes.FILE_UPLOAD, query={"name": name}, content=path, creates=True)
+    try:
+        result = make(request, {"request_timeout": timeout_s, **options})["result"]
+    except RequestError as error:
+        if error.status_code not in _NO_ROUTE:
+            raise
+        raise _storage_needed(error) from error
+    except (APIError, KeyError) as error:  # a server that answers a missing route with 200
+        raise _storage_needed(error) from error
+    return dict(result)
+
+
+def _storage_needed(error: Exception) -> StorageNeeded:
+    said = getattr(error, "error_msg", "") or "there is no such route"
+    return StorageNeeded(
+        f"{get_config().CONSOLE_API_BASE_URL} takes no uploads of local rows ({said})",
+        cause=error,
+        advice="put the file into your BOS bucket, import it there in the console, and load the dataset with "
+        "Dataset.load(qianfan_dataset_id=…, is_download_to_local=False); or let QIANFAN_CONSOLE_API_BASE_URL "
+        "point to a platform of your own",
+    )
+
+
+def download(url: str) -> bytes:
+    """Fetch what an unsigned link of the platform points to; a path alone is one of the console's own.
+
+    Raises FileSizeOverflow above the setting EXPORT_FILE_SIZE_LIMIT (bytes)."""
+    config = get_config()
+    if url.startswith("/"):
+        url = config.CONSOLE_API_BASE_URL + url
+    parts = urlsplit(url)
+    request = Request(
+        method="GET",
+        base=f"{parts.scheme}://{parts.netloc}",
+        path=quote(parts.path or "/", safe="/%:@!$&'()*+,;=-._~"),
+        query=tuple(parse_qsl(parts.query, keep_blank_values=True)),
+        headers={"Accept": "*/*"},
+        body=b"",
+        timeout_s=_LONGEST_S,
+    )
+    reply = client_for(options_of(config, config.CONSOLE_API_RETRY_TIMEOUT)).send(request)
+    if reply.status != 200:
+        raise RequestError(
+            f"HTTP {reply.status} for the download from {request.base}",
+            status_code=reply.status,
+            advice="the link may have expired; load the dataset again",
+        )
+    if len(reply.body) > config.EXPORT_FILE_SIZE_LIMIT:
+        raise FileSizeOverflow(
+            f"the export has {len(reply.body)} bytes, the limit is {config.EXPORT_FILE_SIZE_LIMIT}",
+            advice="raise QIANFAN_EXPORT_FILE_SIZE_LIMIT, or use the dataset with is_download_to_local=False",
+        )
+    return reply.body
+

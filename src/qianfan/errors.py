@@ -1,0 +1,178 @@
+"""What can go wrong, as classes. Codes and advice come from `qianfan.contract.errors`.
+
+Every text says what happened, to what, and what to do next; none holds a key, a token or a signature.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from .contract.errors import row_of
+
+
+class QianfanError(Exception):
+    """Base of all errors of the SDK.
+
+    error_code: the platform's code, int or (V2) text. error_msg: its message. req_id: the request's id.
+    status_code: the HTTP status. cause: the error underneath. advice: what to do next."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        error_code: int | str | None = None,
+        error_msg: str = "",
+        req_id: str = "",
+        status_code: int | None = None,
+        cause: BaseException | None = None,
+        advice: str = "",
+    ) -> None:
+        row = row_of(error_code)
+        self.error_code = error_code
+        self.error_msg = error_msg
+        self.req_id = req_id
+        self.status_code = status_code
+        self.cause = cause
+        self.advice = advice or (row.advice if row else "")
+        self.retry_after_s: float | None = None  # the server asked to wait so long
+        if cause is not None:
+            self.__cause__ = cause
+        super().__init__(_with_advice(message, self.advice))
+
+    @property
+    def code(self) -> int | str | None:
+        """The same as `error_code`."""
+        return self.error_code
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _with_advice(message: str, advice: str) -> str:
+    if not advice or advice in message:
+        return message
+    if not message:
+        return advice
+    return f"{message.rstrip('. ')}. {advice}"
+
+
+def _rebuild(cls: type[QianfanError], args: tuple[Any, ...], state: dict[str, Any]) -> QianfanError:
+    error = cls.__new__(cls)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class APIError(QianfanError):
+    """The platform answered with an error code."""
+
+    def __init__(self, error_code: int | str, error_msg: str = "", req_id: str = "", **details: Any) -> None:
+        text = f"api return error, req_id: {req_id} code: {error_code}, msg: {error_msg}"
+        super().__init__(text, error_code=error_code, error_msg=error_msg, req_id=req_id, **details)
+
+
+class RequestError(QianfanError):
+    """The answer is no answer of the platform: an HTTP error, or a body that cannot be read.
+
+    body: the first part of what came, headers: those of the answer."""
+
+    def __init__(
+        self, message: str = "", *, body: str = "", headers: dict[str, str] | None = None, **details: Any
+    ) -> None:
+        self.body = body
+        self.headers = headers or {}
+        super().__init__(message, **details)
+
+
+class AccessTokenExpiredError(QianfanError):
+    """The access token is not valid, and could not be renewed."""
+
+
+class AuthError(AccessTokenExpiredError):
+    """No token is given for these keys."""
+
+
+class BearerTokenExpiredError(AuthError):
+    """No bearer token is given for these keys."""
+
+
+class RequestTimeoutError(QianfanError, TimeoutError):
+    """Nothing came within the time allowed. Raised in place of the HTTP library's own error."""
+
+
+class ConnectionLost(QianfanError, ConnectionError):
+    """No connection, or it broke. Raised in place of the HTTP library's own error.
+
+    stale: a kept-alive connection had been closed by the other side before the request was read."""
+
+    def __init__(self, message: str = "", *, stale: bool = False, **details: Any) -> None:
+        self.stale = stale
+        super().__init__(message, **details)
+
+
+class StreamInterrupted(QianfanError):
+    """A stream ended without its end mark. `text` is what had come."""
+
+    def __init__(self, message: str = "", *, text: str = "", **details: Any) -> None:
+        self.text = text
+        super().__init__(message, **details)
+
+
+class InvalidArgumentError(QianfanError, ValueError):
+    """An argument cannot be used; nothing was sent."""
+
+
+class ArgumentNotFoundError(QianfanError):
+    """A member that the call needs is missing; nothing was sent."""
+
+
+class NotImplmentError(QianfanError):
+    """The call is not available here. The name is spelt as documented."""
+
+
+class InternalError(QianfanError):
+    """Something did not end as it should: a run, a deployment, a state that fits no rule."""
+
+
+class TrainingFailed(InternalError):
+    """A training run ended without a model."""
+
+
+class StorageNeeded(QianfanError):
+    """The platform takes no uploads: rows of this machine need object storage (BOS) there."""
+
+
+class UnsafeState(QianfanError, ValueError):
+    """Saved state that would run code when read, such as pickled bytes, is refused."""
+
+
+class ValidationError(QianfanError):
+    """Data that do not fit their schema."""
+
+
+class QianfanRequestError(QianfanError):
+    """A request of the dataset or trainer parts failed."""
+
+
+class FileSizeOverflow(QianfanError):
+    """A file is larger than the limit that is set."""
+
+
+class MissingExtra(QianfanError, ImportError):
+    """A part that is installed separately is missing."""
+
+
+def need(module: str, why: str, extra: str) -> ModuleType:
+    """Import `module`, or raise MissingExtra that says what to install.
+
+    why: as in "to read parquet files". extra: the extra of this distribution that brings it."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingExtra(
+            f"qianfan needs {module} {why}",
+            cause=error,
+            advice=f"pip install 'open-qianfan[{extra}]'",
+        ) from error

@@ -1,0 +1,7 @@
+"""`DeployConfig` under its later name."""
+
+from __future__ import annotations
+
+from qianfan.trainer.configs import DeployConfig
+
+__all__ = ["DeployConfig"]

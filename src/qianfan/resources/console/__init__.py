@@ -1,0 +1,1 @@
+"""Calls that manage the platform: data, fine-tuning, models, services, prompts."""

@@ -1,0 +1,1 @@
+"""Calls that ask a model."""

@@ -1,0 +1,110 @@
+"""States and types of the trainer. The words of the wire are in `qianfan.resources.console.consts`."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class ActionState(str, Enum):
+    """Where an action stands; each event carries one."""
+
+    Preceding = "Preceding"
+    Running = "Running"
+    Done = "Done"
+    Error = "Error"
+    Stopped = "Stopped"
+
+
+class FinetuneStatus(str, Enum):
+    """Where a trainer stands: the current action and its state, in one word."""
+
+    Unknown = "Unknown"
+    DatasetLoading = "DatasetLoading"
+    DatasetLoaded = "DatasetLoaded"
+    DatasetLoadFailed = "DatasetLoadFailed"
+    DatasetLoadStopped = "DatasetLoadStopped"
+    TrainCreated = "TrainCreated"
+    Training = "Training"
+    TrainFinished = "TrainFinished"
+    TrainFailed = "TrainFailed"
+    TrainStopped = "TrainStopped"
+    ModelPublishing = "ModelPublishing"
+    ModelPublishFailed = "ModelPublishFailed"
+    ModelPublished = "ModelPublished"
+    EvaluationCreated = "EvaluationCreated"
+    EvaluationRunning = "EvaluationRunning"
+    EvaluationFailed = "EvaluationFailed"
+    EvaluationStopped = "EvaluationStopped"
+    EvaluationFinished = "EvaluationFinished"
+
+
+TrainStatus = FinetuneStatus  # its later name
+
+
+class ServiceStatus(str, Enum):
+    """Where a deployment stands."""
+
+    Unknown = "Unknown"
+    Created = "Created"
+    Deploying = "Deploying"
+    Deployed = "Deployed"
+    DeployFailed = "DeployFailed"
+    DeployStopped = "DeployStopped"
+
+
+class ServiceType(str, Enum):
+    """What a service answers; decides the class that `Service.get_res()` gives."""
+
+    Chat = "Chat"
+    Completion = "Completion"
+    Embedding = "Embedding"
+    Text2Image = "Text2Image"
+
+
+class PeftType(str, Enum):
+    """Tuning method in the words of the V2 interface. V1 says `ALL`, `P-tuning`, `LoRA`; both are taken."""
+
+    ALL = "FullFineTuning"
+    PTuning = "PromptTuning"
+    LoRA = "LoRA"
+
+
+_S = ActionState
+_STATUS: dict[str, dict[ActionState, FinetuneStatus | ServiceStatus]] = {
+    "LoadDataSetAction": {
+        _S.Preceding: FinetuneStatus.DatasetLoading,
+        _S.Running: FinetuneStatus.DatasetLoading,
+        _S.Done: FinetuneStatus.DatasetLoaded,
+        _S.Error: FinetuneStatus.DatasetLoadFailed,
+        _S.Stopped: FinetuneStatus.DatasetLoadStopped,
+    },
+    "TrainAction": {
+        _S.Preceding: FinetuneStatus.TrainCreated,
+        _S.Running: FinetuneStatus.Training,
+        _S.Done: FinetuneStatus.TrainFinished,
+        _S.Error: FinetuneStatus.TrainFailed,
+        _S.Stopped: FinetuneStatus.TrainStopped,
+    },
+    "ModelPublishAction": {
+        _S.Preceding: FinetuneStatus.ModelPublishing,
+        _S.Running: FinetuneStatus.ModelPublishing,
+        _S.Done: FinetuneStatus.ModelPublished,
+        _S.Error: FinetuneStatus.ModelPublishFailed,
+        _S.Stopped: FinetuneStatus.ModelPublishFailed,
+    },
+    "DeployAction": {
+        _S.Preceding: ServiceStatus.Created,
+        _S.Running: ServiceStatus.Deploying,
+        _S.Done: ServiceStatus.Deployed,
+        _S.Error: ServiceStatus.DeployFailed,
+        _S.Stopped: ServiceStatus.DeployStopped,
+    },
+}
+
+
+def status_of(action: type, state: ActionState) -> str:
+    """The word for an action in a state; a subclass of a known action counts as that action."""
+    for kind in action.__mro__:
+        if kind.__name__ in _STATUS:
+            return _STATUS[kind.__name__][state]
+    return FinetuneStatus.Unknown

@@ -1,0 +1,109 @@
+"""The nouns of a call: what is asked (`Call`), what goes out (`Request`), what comes back (`Reply`)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+from urllib.parse import quote, urlsplit
+
+from qianfan.contract.routes import Route
+from qianfan.utils.logging import redact
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Call:
+    """What is asked, in the words of the contract. Members of `body` that are None are not sent.
+
+    content: a body that is not JSON: bytes, or a file that is read while it is sent.
+    creates: the call makes something, so that all its attempts carry one idempotency key.
+    finish: changes the body of each answer before the caller sees it."""
+
+    route: Route
+    body: Mapping[str, Any] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | Path | None = None
+    stream: bool = False
+    creates: bool = False
+    finish: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """One HTTP request. `path` and `query` are as on the wire and as signed; `base` is scheme and host.
+
+    timeout_s: whole call, or between two pieces of a stream."""
+
+    method: str
+    base: str
+    path: str
+    query: tuple[tuple[str, str], ...]
+    headers: Mapping[str, str]
+    body: bytes | Path
+    timeout_s: float
+    stream: bool = False
+
+    @property
+    def host(self) -> str:
+        """The Host header: name, and the port unless it is the scheme's own."""
+        parts = urlsplit(self.base)
+        name = parts.hostname or ""
+        name = f"[{name}]" if ":" in name else name
+        own = {"http": 80, "https": 443}.get(parts.scheme)
+        return name if parts.port in (None, own) else f"{name}:{parts.port}"
+
+    @property
+    def url(self) -> str:
+        """The whole address, token included: for sending, never for showing."""
+        query = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in self.query)
+        return f"{self.base}{self.path}{'?' if query else ''}{query}"
+
+    def with_headers(self, headers: Mapping[str, str]) -> Request:
+        """The same request with more headers."""
+        return replace(self, headers={**self.headers, **headers})
+
+    def with_query(self, name: str, value: str) -> Request:
+        """The same request with one more query parameter, in last place."""
+        return replace(self, query=(*self.query, (name, value)))
+
+    def __repr__(self) -> str:
+        return redact(f"<Request {self.method} {self.url}>")
+
+
+@dataclass
+class Reply:
+    """One HTTP answer: `body` whole, or `chunks` as they come. Header names are in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes = b""
+    chunks: Iterator[bytes] | None = None
+    achunks: AsyncIterator[bytes] | None = None
+    latency_s: float = 0.0  # from sending to the headers
+
+    @property
+    def is_stream(self) -> bool:
+        """True when the pieces are still to be read."""
+        return self.chunks is not None or self.achunks is not None
+
+
+@dataclass(frozen=True)
+class Send:
+    """Asks the edge to send a request and to hand back a `Reply`."""
+
+    request: Request
+
+
+@dataclass(frozen=True)
+class Sleep:
+    """Asks the edge to wait. Seconds."""
+
+    seconds: float
+
+
+Effect: TypeAlias = Send | Sleep
+Exchange: TypeAlias = Generator[Effect, Any, T]

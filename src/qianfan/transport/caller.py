@@ -1,0 +1,145 @@
+"""From a `Call` and the settings to an answer: `call` and `acall` are what resources use."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from qianfan import VERSION
+from qianfan.config import Config, get_config
+from qianfan.errors import InvalidArgumentError
+
+from .call import Call, Exchange, Reply, Request
+from .client import client_for, options_of
+from .edges import arun, run
+from .exchange import exchange
+from .limiter import Limiter
+from .response import QfResponse, SentRequest
+from .retry import Retry
+from .signers import Signer
+from .streams import AsyncStream, Stream, StreamReader
+
+REQUEST_SOURCE = f"qianfan_py_sdk_v{VERSION}"
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a call is made: where to, as whom, how often, how fast."""
+
+    base: str
+    signer: Signer
+    retry: Retry
+    limiter: Limiter = field(default_factory=Limiter)  # no limit
+    verify: bool | None = None  # certificates; None: as the settings say
+
+
+def call(call: Call, manner: Manner) -> QfResponse | Stream:
+    """Make the call in this thread. A `Stream` only when the call asks for one."""
+    config, started = get_config(), time.monotonic()
+    client = client_for(options_of(config, manner.retry.timeout_s, manner.verify))
+    request, reply, body = run(_exchange(call, manner), client)
+    if reply.chunks is not None:
+        return Stream(StreamReader(call, request, reply), reply.chunks)
+    answer = _answer(request, reply, body, started)
+    return Stream.whole(answer) if call.stream else answer
+
+
+async def acall(call: Call, manner: Manner) -> QfResponse | AsyncStream:
+    """Make the call on this event loop. An `AsyncStream` only when the call asks for one."""
+    config, started = get_config(), time.monotonic()
+    client = client_for(options_of(config, manner.retry.timeout_s, manner.verify))
+    request, reply, body = await arun(_exchange(call, manner), client)
+    if reply.achunks is not None:
+        return AsyncStream(StreamReader(call, request, reply), reply.achunks)
+    answer = _answer(request, reply, body, started)
+    return AsyncStream.whole(answer) if call.stream else answer
+
+
+def _exchange(call: Call, manner: Manner) -> Exchange[tuple[Request, Reply, dict[str, Any]]]:
+    return exchange(call, request_of(call, manner), manner.signer, manner.limiter, manner.retry)
+
+
+def request_of(call: Call, manner: Manner) -> Request:
+    """The request of a call, before it is signed."""
+    headers = {"Content-Type": "application/json", "Accept": "application/json"}
+    if call.stream:
+        headers["Accept"] = "text/event-stream, application/json"
+    if call.content is not None:
+        headers["Content-Type"] = "application/octet-stream"
+    if call.creates:
+        headers["Idempotency-Key"] = str(uuid.uuid4())
+    query = dict(call.query)
+    if call.route.action:
+        query = {"Action": call.route.action, **query}
+    base, _, prefix = _split(manner.base)
+    return Request(
+        method=call.route.method,
+        base=base,
+        path=prefix + call.route.path,
+        query=tuple((name, str(value)) for name, value in query.items()),
+        headers={**headers, **call.headers},
+        body=call.content if call.content is not None else _body(call),
+        timeout_s=manner.retry.timeout_s,
+        stream=call.stream,
+    )
+
+
+def _split(url: str) -> tuple[str, str, str]:
+    """`https://host/prefix/` → (`https://host`, `/`, `/prefix`)."""
+    scheme, mark, rest = url.rstrip("/").partition("://")
+    if not mark or not rest:
+        raise InvalidArgumentError(
+            f"{url!r} is not the address of a server", advice="write it as http://host:port"
+        )
+    host, slash, prefix = rest.partition("/")
+    return f"{scheme}://{host}", slash, f"/{prefix}" if prefix else ""
+
+
+def _body(call: Call) -> bytes:
+    if call.route.method == "GET":
+        return b""
+    body = {name: value for name, value in call.body.items() if value is not None}
+    try:
+        return orjson.dumps(body)
+    except TypeError as error:
+        raise InvalidArgumentError(
+            f"the arguments of {call.route.path} cannot be written as JSON: {error}",
+            advice="give texts, numbers, lists and dictionaries with text keys",
+        ) from None
+
+
+def _answer(request: Request, reply: Reply, body: dict[str, Any], started: float) -> QfResponse:
+    statistic = {"request_latency": reply.latency_s, "total_latency": time.monotonic() - started}
+    return QfResponse(reply.status, reply.headers, body, SentRequest(request), statistic)
+
+
+def retry_of(options: Mapping[str, Any], config: Config, family: str) -> Retry:
+    """The retry policy of a call. family: `LLM` or `CONSOLE`, the settings that options fall back to."""
+
+    def setting(option: str, name: str) -> Any:
+        value = options.get(option)
+        return getattr(config, f"{family}_API_RETRY_{name}") if value is None else value
+
+    attempts, timeout_s = setting("retry_count", "COUNT"), setting("request_timeout", "TIMEOUT")
+    if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
+        raise InvalidArgumentError(
+            f"retry_count is {attempts!r}", advice="it is the number of attempts in total: 1 or more"
+        )
+    if not isinstance(timeout_s, (int, float)) or timeout_s <= 0:
+        raise InvalidArgumentError(f"request_timeout is {timeout_s!r}", advice="give seconds above 0")
+    longest = options.get("max_wait_interval")
+    if longest is None:
+        longest = setting("retry_max_wait_interval", "MAX_WAIT_INTERVAL")
+    return Retry(
+        attempts=attempts,
+        timeout_s=float(timeout_s),
+        backoff=float(setting("backoff_factor", "BACKOFF_FACTOR")),
+        jitter=float(setting("retry_jitter", "JITTER")),
+        max_wait_s=float(longest),
+        codes=frozenset(setting("retry_err_codes", "ERR_CODES")),
+    )

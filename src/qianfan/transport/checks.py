@@ -1,0 +1,151 @@
+"""From an answer to its body, or to the exception it stands for. Every family has its own shape of error."""
+
+from __future__ import annotations
+
+import time
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import orjson
+
+from qianfan.contract.errors import CONSOLE_ACCESS, TOKEN_CODES
+from qianfan.errors import APIError, QianfanError, RequestError
+from qianfan.utils.logging import redact
+
+from .call import Call, Reply
+
+SHOWN_BODY = 500  # characters of a foreign answer that an error shows
+
+
+class TokenRejected(Exception):
+    """The access token was refused (codes 110 and 111). Caught by the exchange, never seen by a caller."""
+
+    def __init__(self, code: int, text: str) -> None:
+        self.code = code
+        self.text = text
+        super().__init__(text)
+
+
+def checked(call: Call, reply: Reply) -> dict[str, Any]:
+    """The body of a good answer; empty for a stream that is still to be read. Raises what a bad one says."""
+    if reply.is_stream:
+        return {}
+    body = _json(reply.body)
+    good = 200 <= reply.status < 300
+    if isinstance(body, dict):
+        error = body_error(body, reply.headers, None if good else reply.status)
+        if error is not None:
+            raise _with_retry_after(error, reply)
+    if not good:
+        raise _with_retry_after(_http_error(call, reply, body), reply)
+    if not isinstance(body, dict):
+        raise RequestError(
+            f"the answer to {call.route.path} is not a JSON object: {_shown(reply.body)}",
+            body=_shown(reply.body),
+            headers=reply.headers,
+            status_code=reply.status,
+            advice="check that the base URL points to a Qianfan server and that no proxy answers instead",
+        )
+    return call.finish(body) if call.finish else body
+
+
+def body_error(
+    body: dict[str, Any], headers: dict[str, str], status: int | None = None
+) -> QianfanError | None:
+    """The error that a JSON body tells of, or None. `status`: the HTTP status when it is an error, too.
+
+    Raises TokenRejected for the two codes that ask for a new token."""
+    req_id = str(
+        body.get("id") or body.get("requestId") or body.get("log_id") or body.get("request_id") or ""
+    ) or headers.get("x-baidu-request-id", "")
+    if body.get("error_code"):
+        code, text = body["error_code"], str(body.get("error_msg", ""))
+        if code in TOKEN_CODES:
+            raise TokenRejected(code, text)
+        return APIError(code, redact(text), req_id, status_code=status or 200)
+    if isinstance(body.get("error"), dict):
+        fault = body["error"]
+        code, text = fault.get("code") or fault.get("type") or "error", str(fault.get("message", ""))
+        if status is None:
+            return APIError(code, redact(text), req_id, status_code=200)
+        return _request_error(status, code, text, req_id, headers)
+    if status is None and body.get("success") is False:
+        message = body.get("message")
+        text = str(message.get("global", message) if isinstance(message, dict) else message or "")
+        return APIError(body.get("code") or body.get("status") or 400, redact(text), req_id, status_code=200)
+    if status is not None and "code" in body and "message" in body:
+        return _request_error(status, body["code"], str(body["message"]), req_id, headers)
+    return None
+
+
+def _request_error(
+    status: int, code: int | str, text: str, req_id: str, headers: dict[str, str]
+) -> RequestError:
+    bce = headers.get("x-bce-error-message", "")
+    return RequestError(
+        redact(f"HTTP {status} {code}: {text}{f' ({bce})' if bce and bce != text else ''}, req_id: {req_id}"),
+        error_code=code,
+        error_msg=redact(text),
+        req_id=req_id,
+        status_code=status,
+        headers=headers,
+        advice=CONSOLE_ACCESS.advice + " and the clock of this machine" if bce else "",
+    )
+
+
+def _http_error(call: Call, reply: Reply, body: Any) -> RequestError:
+    code = reply.headers.get("x-bce-error-code", "")
+    if code:
+        text = reply.headers.get("x-bce-error-message", "")
+        return _request_error(
+            reply.status, code, text, reply.headers.get("x-bce-request-id", ""), reply.headers
+        )
+    return RequestError(
+        f"HTTP {reply.status} from {call.route.path}: {_shown(reply.body) or 'empty body'}",
+        body=_shown(reply.body),
+        headers=reply.headers,
+        status_code=reply.status,
+        req_id=str(body.get("id", "")) if isinstance(body, dict) else "",
+        advice=_STATUS_ADVICE.get(reply.status, ""),
+    )
+
+
+_STATUS_ADVICE = {
+    404: "check the base URL; the server has no such route",
+    407: "the proxy wants a name and a password: QIANFAN_PROXY=http://name:password@host:port",
+    429: "slow down: set query_per_second, or retry_count above 1",
+    502: "the server or a proxy in front of it is not ready; try again",
+    503: "the server or a proxy in front of it is not ready; try again",
+    504: "the server or a proxy in front of it is not ready; try again",
+}
+
+
+def _json(raw: bytes) -> Any:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _shown(raw: bytes) -> str:
+    return redact(raw[: SHOWN_BODY * 4].decode("utf-8", "replace").strip())[:SHOWN_BODY]
+
+
+def _with_retry_after(error: QianfanError, reply: Reply) -> QianfanError:
+    error.retry_after_s = retry_after(reply.headers.get("retry-after", ""), time.time())
+    return error
+
+
+def retry_after(value: str, unix: float) -> float | None:
+    """Seconds that a `Retry-After` header asks for: a number, or a date. None when it says neither."""
+    text = value.strip()
+    if not text:
+        return None
+    try:
+        return (
+            max(float(text), 0.0)
+            if text.replace(".", "", 1).isdigit()
+            else max(parsedate_to_datetime(text).timestamp() - unix, 0.0)
+        )
+    except (ValueError, TypeError):
+        return None

@@ -1,0 +1,245 @@
+"""The HTTP client: pooled connections, unbuffered streams. The only file that knows pyreqwest.
+
+Redirects are not followed: a signed request must not travel on. Errors of the library become
+`ConnectionLost` and `RequestTimeoutError`; its own texts hold whole addresses and are not passed on.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final
+
+from pyreqwest.client import Client, ClientBuilder, SyncClient, SyncClientBuilder
+from pyreqwest.exceptions import BuilderError, PyreqwestError
+from pyreqwest.exceptions import RequestTimeoutError as LibraryTimeout
+from pyreqwest.proxy import ProxyBuilder
+
+from qianfan.config import Config
+from qianfan.contract.sse import MEDIA_TYPE
+from qianfan.errors import ConnectionLost, InvalidArgumentError, QianfanError, RequestTimeoutError
+from qianfan.utils.logging import redact
+
+from .call import Reply, Request
+
+PIECE: Final = 1024 * 1024  # bytes read at once from a file that is sent
+POOL_IDLE_S: Final = 60.0
+STALE_S: Final = 1.0  # a kept-alive connection that had been closed fails at once, a broken server later
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a pool of connections is made with. One pool per set of options and process.
+
+    idle_s: longest silence of the server, seconds. max_connections: 0 = no limit."""
+
+    idle_s: float = 60.0
+    connect_s: float = 10.0
+    verify: bool = True
+    ca_file: str | None = None
+    proxy: str = ""
+    max_connections: int = 0
+
+
+def options_of(config: Config, timeout_s: float, verify: bool | None = None) -> Options:
+    """The options that settings ask for. The environment names further CA files, as other clients read them."""
+    ca_file = config.SSL_CA_FILE or os.environ.get("SSL_CERT_FILE") or os.environ.get("REQUESTS_CA_BUNDLE")
+    return Options(
+        idle_s=timeout_s,
+        connect_s=min(config.CONNECT_TIMEOUT or timeout_s, timeout_s),
+        verify=config.SSL_VERIFICATION_ENABLED if verify is None else verify,
+        ca_file=ca_file or None,
+        proxy=config.PROXY,
+        max_connections=config.MAX_CONNECTIONS,
+    )
+
+
+class HttpClient:
+    """Sends requests: `send` in the caller's thread, `asend` on the caller's event loop."""
+
+    def __init__(self, options: Options) -> None:
+        self._sync: SyncClient = _configured(SyncClientBuilder(), options).build()
+        self._async: Client = _configured(ClientBuilder(), options).build()
+        self._used: dict[
+            tuple[str, bool], float
+        ] = {}  # (base, async) → when a connection was last given back
+
+    def send(self, request: Request) -> Reply:
+        """Send, and wait for the answer, or for the start of a stream."""
+        started = time.monotonic()
+        try:
+            builder = _prepared(self._sync.request(request.method, request.url), request)
+            if isinstance(request.body, Path):
+                builder = builder.body_stream(_pieces(request.body))
+            if not request.stream:
+                response = builder.timeout(timedelta(seconds=request.timeout_s)).build().send()
+                reply = _reply(response, started, bytes(response.bytes()))
+            else:
+                context = builder.streamed_read_buffer_limit(0).build_streamed()
+                response = context.__enter__()
+                reply = _reply(response, started)
+                if _is_stream(reply):
+                    reply.chunks = _chunks(context, response, request)
+                else:
+                    reply.body = bytes(response.bytes())
+                    context.__exit__(None, None, None)
+        except PyreqwestError as error:
+            raise self._translated(error, request, started, is_async=False) from None
+        self._used[request.base, False] = time.monotonic()
+        return reply
+
+    async def asend(self, request: Request) -> Reply:
+        """The same for an event loop."""
+        started = time.monotonic()
+        try:
+            builder = _prepared(self._async.request(request.method, request.url), request)
+            if isinstance(request.body, Path):
+                builder = builder.body_stream(_pieces(request.body))
+            if not request.stream:
+                response = await builder.timeout(timedelta(seconds=request.timeout_s)).build().send()
+                reply = _reply(response, started, bytes(await response.bytes()))
+            else:
+                context = builder.streamed_read_buffer_limit(0).build_streamed()
+                response = await context.__aenter__()
+                reply = _reply(response, started)
+                if _is_stream(reply):
+                    reply.achunks = _achunks(context, response, request)
+                else:
+                    reply.body = bytes(await response.bytes())
+                    await context.__aexit__(None, None, None)
+        except PyreqwestError as error:
+            raise self._translated(error, request, started, is_async=True) from None
+        self._used[request.base, True] = time.monotonic()
+        return reply
+
+    def _translated(
+        self, error: PyreqwestError, request: Request, started: float, *, is_async: bool
+    ) -> QianfanError:
+        now = time.monotonic()
+        used = self._used.get((request.base, is_async), float("-inf"))
+        broke = any(sign in _causes(error).lower() for sign in _BROKEN)
+        stale = broke and started - used < POOL_IDLE_S and now - started < STALE_S
+        return _translated(error, request, stale=stale)
+
+
+def _configured(builder: Any, options: Options) -> Any:
+    builder = (
+        builder.follow_redirects(False)
+        .referer(False)
+        .user_agent("open-qianfan")
+        .read_timeout(timedelta(seconds=options.idle_s))
+        .connect_timeout(timedelta(seconds=options.connect_s))
+        .pool_idle_timeout(timedelta(seconds=POOL_IDLE_S))
+        .danger_accept_invalid_certs(not options.verify)
+    )
+    if options.ca_file:
+        try:
+            builder = builder.add_root_certificate_pem(Path(options.ca_file).read_bytes())
+        except (OSError, BuilderError) as error:
+            raise InvalidArgumentError(
+                f"the CA file {options.ca_file} cannot be read", cause=error, advice="it must be a PEM file"
+            ) from error
+    if options.proxy:
+        try:
+            proxy = ProxyBuilder.all(options.proxy)
+        except BuilderError:
+            raise InvalidArgumentError(
+                "QIANFAN_PROXY is not an address", advice="write it as http://name:password@host:port"
+            ) from None
+        builder = builder.proxy(proxy.no_proxy(os.environ.get("NO_PROXY") or os.environ.get("no_proxy")))
+    if options.max_connections > 0:
+        builder = builder.max_connections(options.max_connections)
+    return builder
+
+
+def _prepared(builder: Any, request: Request) -> Any:
+    builder = builder.headers(dict(request.headers))
+    if isinstance(request.body, Path):
+        return builder.header("Content-Length", str(request.body.stat().st_size))
+    return builder.body_bytes(request.body) if request.body else builder
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            yield piece
+
+
+def _reply(response: Any, started: float, body: bytes = b"") -> Reply:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Reply(response.status, headers, body, latency_s=time.monotonic() - started)
+
+
+def _is_stream(reply: Reply) -> bool:
+    content_type = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return reply.status == 200 and content_type == MEDIA_TYPE
+
+
+def _chunks(context: Any, response: Any, request: Request) -> Iterator[bytes]:
+    try:
+        while (piece := response.body_reader.read_chunk()) is not None:
+            yield bytes(piece)
+    except PyreqwestError as error:
+        raise _translated(error, request) from None
+    finally:
+        context.__exit__(None, None, None)
+
+
+async def _achunks(context: Any, response: Any, request: Request) -> AsyncIterator[bytes]:
+    try:
+        while (piece := await response.body_reader.read_chunk()) is not None:
+            yield bytes(piece)
+    except PyreqwestError as error:
+        raise _translated(error, request) from None
+    finally:
+        await context.__aexit__(None, None, None)
+
+
+_BROKEN: Final = ("before message completed", "connection reset", "broken pipe", "connection was not ready")
+
+
+def _causes(error: PyreqwestError) -> str:
+    """The causes of a library error, outermost first, without the one that holds the address."""
+    details: Mapping[str, Any] = getattr(error, "details", None) or {}
+    texts = [cause.get("message", "") for cause in details.get("causes") or ()]
+    return ": ".join(text for text in texts if "for url (" not in text) or error.message
+
+
+def _translated(error: PyreqwestError, request: Request, *, stale: bool = False) -> QianfanError:
+    causes = redact(_causes(error))
+    where = f"{request.method} {request.base}{request.path}"
+    if isinstance(error, BuilderError):
+        return InvalidArgumentError(
+            f"the request to {where} cannot be made: {causes}", advice="check the base URL and the headers"
+        )
+    if isinstance(error, LibraryTimeout):
+        return RequestTimeoutError(
+            f"{where}: no answer within {request.timeout_s:g} s",
+            cause=TimeoutError(causes),
+            advice="raise request_timeout, or look whether the server is busy",
+        )
+    return ConnectionLost(
+        f"{where}: {causes}",
+        stale=stale,
+        cause=ConnectionError(causes),
+        advice="check that the server runs at this address and that proxy and certificates are right",
+    )
+
+
+_clients: dict[tuple[int, Options], HttpClient] = {}
+_lock = Lock()
+
+
+def client_for(options: Options) -> HttpClient:
+    """The pool for these options; a forked child gets its own."""
+    key = (os.getpid(), options)
+    client = _clients.get(key)
+    if client is None:
+        with _lock:
+            client = _clients.get(key) or _clients.setdefault(key, HttpClient(options))
+    return client

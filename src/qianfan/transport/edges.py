@@ -1,0 +1,62 @@
+"""The two edges: they do what an exchange asks for. All there is of I/O and of waiting is here."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, TypeVar
+
+from qianfan.errors import QianfanError
+
+from .call import Exchange, Send, Sleep
+from .client import HttpClient
+
+T = TypeVar("T")
+
+
+def run(exchange: Exchange[T], client: HttpClient) -> T:
+    """Carry an exchange through in the caller's thread."""
+    value: Any = None
+    try:
+        effect = next(exchange)
+        while True:
+            try:
+                match effect:
+                    case Sleep(seconds):
+                        time.sleep(seconds)
+                        value = None
+                    case Send(request):
+                        value = client.send(request)
+            except QianfanError as error:
+                effect = exchange.throw(error)
+            else:
+                effect = exchange.send(value)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    finally:
+        exchange.close()
+
+
+async def arun(exchange: Exchange[T], client: HttpClient) -> T:
+    """Carry an exchange through on the caller's event loop."""
+    value: Any = None
+    try:
+        effect = next(exchange)
+        while True:
+            try:
+                match effect:
+                    case Sleep(seconds):
+                        await asyncio.sleep(seconds)
+                        value = None
+                    case Send(request):
+                        value = await client.asend(request)
+            except QianfanError as error:
+                effect = exchange.throw(error)
+            else:
+                effect = exchange.send(value)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    finally:
+        exchange.close()

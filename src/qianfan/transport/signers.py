@@ -1,0 +1,121 @@
+"""How a request says who sends it: an access token, an IAM signature, or a bearer token."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from qianfan.contract import signing
+
+from .call import Exchange, Request
+from .tokens import TokenKey, TokenStore
+
+
+class Signer(Protocol):
+    """Adds who we are to a request. Both may ask the edge to send and to sleep."""
+
+    can_renew: bool
+
+    def sign(self, request: Request) -> Exchange[Request]:
+        """The request as it goes out."""
+        ...
+
+    def renew(self, refused: Request) -> Exchange[None]:
+        """Replace what was refused in `refused`, the request as it went out."""
+        ...
+
+
+class IamSigner:
+    """BCE signature over method, path, query and four headers; the body is not signed."""
+
+    can_renew = False
+    signed_headers = ("content-type", "request-source")
+
+    def __init__(
+        self, access_key: str, secret_key: str, expiry_s: int = 300, unix: Callable[[], float] = time.time
+    ) -> None:
+        self._access_key = access_key
+        self._secret_key = secret_key
+        self._expiry_s = expiry_s
+        self._unix = unix
+
+    def sign(self, request: Request) -> Exchange[Request]:
+        yield from ()
+        unix = self._unix()
+        headers = {"host": request.host, "x-bce-date": signing.timestamp(unix)}
+        present = {name.lower(): value for name, value in request.headers.items()}
+        headers.update({name: present[name] for name in self.signed_headers if name in present})
+        authorization = signing.sign(
+            self._access_key,
+            self._secret_key,
+            method=request.method,
+            path=request.path,
+            query=dict(request.query),
+            headers=headers,
+            unix=unix,
+            expiry_s=self._expiry_s,
+        )
+        return request.with_headers({"x-bce-date": headers["x-bce-date"], "Authorization": authorization})
+
+    def renew(self, refused: Request) -> Exchange[None]:
+        yield from ()
+
+    def __repr__(self) -> str:
+        return f"IamSigner({masked(self._access_key)})"
+
+
+class TokenSigner:
+    """`access_token` in the query: a given one first, else one fetched with the keys and shared by all."""
+
+    def __init__(self, store: TokenStore, key: TokenKey | None, given: str | None = None) -> None:
+        self._store = store
+        self._key = key
+        self._given = given
+        self.can_renew = key is not None
+
+    def token(self, refused: str | None = None) -> Exchange[str]:
+        """The token to send next; another one than `refused`."""
+        if self._given is not None and (self._key is None or not self._store.is_refused(self._given)):
+            return self._given
+        if self._key is None:
+            return ""
+        return (yield from self._store.token(self._key, refused))
+
+    def sign(self, request: Request) -> Exchange[Request]:
+        return request.with_query("access_token", (yield from self.token()))
+
+    def renew(self, refused: Request) -> Exchange[None]:
+        yield from self.replace(dict(refused.query).get("access_token"))
+
+    def replace(self, refused: str | None) -> Exchange[None]:
+        """Forget a token that was refused, and fetch another one."""
+        if refused is not None and refused == self._given:
+            self._store.refuse(refused)
+        yield from self.token(refused)
+
+    def __repr__(self) -> str:
+        return f"TokenSigner({masked(self._key.ak) if self._key else 'given token'})"
+
+
+class BearerSigner:
+    """`Authorization: Bearer …`: a given token, else one fetched with the IAM keys."""
+
+    def __init__(self, store: TokenStore, key: TokenKey | None, given: str | None = None) -> None:
+        self._tokens = TokenSigner(store, key, given.removeprefix("Bearer ").strip() if given else None)
+        self.can_renew = self._tokens.can_renew
+
+    def sign(self, request: Request) -> Exchange[Request]:
+        token = yield from self._tokens.token()
+        return request.with_headers({"Authorization": f"Bearer {token}"})
+
+    def renew(self, refused: Request) -> Exchange[None]:
+        yield from self._tokens.replace(refused.headers.get("Authorization", "").removeprefix("Bearer "))
+
+    def __repr__(self) -> str:
+        return "BearerSigner()"
+
+
+def masked(key: str) -> str:
+    """A key as it may be shown: six characters and stars."""
+    return f"{key[:6]}***"

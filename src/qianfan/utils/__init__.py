@@ -1,0 +1,1 @@
+"""Public paths we keep: `qianfan.utils.logging`."""

@@ -1,0 +1,196 @@
+"""The one place that wires everything together. Nobody imports it but `__main__` and tests."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from qianfan.contract import train_types
+
+from .accounts import operations as accounts
+from .accounts import routes as account_routes
+from .accounts.gate import Gate
+from .accounts.operations import Credentials
+from .accounts.tables import Account
+from .accounts.vault import Vault, key_file
+from .catalogue.catalogue import Catalogue
+from .catalogue.weights import Weights, default_home
+from .datasets import routes as dataset_routes
+from .datasets import steps as dataset_steps
+from .files import DirectoryFiles
+from .inference.routes import hot_routes
+from .jobs import Worker
+from .models import routes as model_routes
+from .models import steps as model_steps
+from .platform import Platform, Settings
+from .serving import routes as service_routes
+from .serving import steps as service_steps
+from .serving.fleet import Fleet
+from .store import Store
+from .training import routes as training_routes
+from .training import steps as training_steps
+from .web import build_console
+from .web.envelopes import Json
+
+log = logging.getLogger("qianfan_platform")
+
+ROUTERS: Final = (dataset_routes.router, training_routes.router, model_routes.router, service_routes.router)
+STEPS: Final = (dataset_steps, training_steps, model_steps, service_steps)  # imported so that jobs are known
+CREDENTIALS: Final = "credentials.json"
+
+
+class DataInUse(Exception):
+    """Another server works on this data folder."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that is wired and working; `app` answers HTTP."""
+
+    app: ASGIApp
+    platform: Platform
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Running]:
+    """Open the data folder, start the worker and the fleet; end them in the other order.
+
+    Raises DataInUse, and what the store raises when the database cannot be opened."""
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = _lock(settings.data)
+    try:
+        vault = Vault.open(key_file(settings.data, os.environ))
+        store = await Store.open(settings.database or f"sqlite:///{settings.data / 'platform.db'}")
+        catalogue = Catalogue.load(settings.catalogue)
+        weights = Weights(default_home())
+        fleet = Fleet(catalogue, weights)
+        platform = Platform(
+            settings=settings,
+            store=store,
+            files=DirectoryFiles(settings.data / "files"),
+            catalogue=catalogue,
+            weights=weights,
+            fleet=fleet,
+            link_key=vault.token_key,
+        )
+        embedded_database = settings.database is None
+        worker = Worker(
+            store, platform, name=f"{socket.gethostname()}-{settings.data}", exclusive=embedded_database
+        )
+        await _first_account(store, vault, settings.data)
+        gate = Gate(store, vault, any_key=settings.any_key)
+        fleet.start()
+        await worker.start()
+        served = catalogue.trains(train_types.DEFAULT)
+        if served is not None:
+            fleet.prefetch(served.entry.name)
+        try:
+            yield Running(_application(platform, gate), platform)
+        finally:
+            await worker.stop()
+            await fleet.close()
+            await store.close()
+    finally:
+        lock.close()
+
+
+def _application(platform: Platform, gate: Gate) -> ASGIApp:
+    authenticate = account_routes.authenticator(gate)
+    return build_console(
+        ROUTERS,
+        store=platform.store,
+        authenticate=authenticate,
+        platform=platform,
+        extra=[
+            *hot_routes(platform, authenticate),
+            *account_routes.token_routes(gate),
+            Route("/health", _health, methods=["GET"]),
+            Route("/readyz", _Ready(platform), methods=["GET"]),
+        ],
+    )
+
+
+async def _health(_: Request) -> Response:
+    return Json({"status": "ok"})
+
+
+class _Ready:
+    """Ready when the database answers."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async with self._platform.store.reading() as tx:
+            await tx.count(Account)
+        await Json({"status": "ready"})(scope, receive, send)
+
+
+def _lock(data: Path) -> IO[str]:
+    lock = (data / ".lock").open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise DataInUse(
+            f"another server works on {data}; stop it, or start this one with another --data folder"
+        ) from None
+    return lock
+
+
+async def _first_account(store: Store, vault: Vault, data: Path) -> None:
+    """On the first start, make the account whose keys `credentials.json` holds."""
+    async with store.transaction() as tx:
+        if await tx.count(Account):
+            return
+        made = await accounts.create_account(tx, "owner", vault=vault)
+        write_credentials(data, made, base_url="")
+
+
+def write_credentials(data: Path, made: Credentials, *, base_url: str) -> None:
+    """The keys of the first account, for its owner's eyes (mode 0600)."""
+    _write(
+        data / CREDENTIALS,
+        {
+            "base_url": base_url,
+            "ak": made.ak,
+            "sk": made.sk,
+            "access_key": made.access_key,
+            "secret_key": made.secret_key,
+        },
+    )
+
+
+def write_address(data: Path, base_url: str) -> dict[str, str]:
+    """Put today's address into `credentials.json`; returns its content."""
+    path = data / CREDENTIALS
+    try:
+        content: dict[str, str] = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        content = {}  # removed by its owner: the address alone is still worth knowing
+    content["base_url"] = base_url
+    _write(path, content)
+    return content
+
+
+def _write(path: Path, content: dict[str, str]) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

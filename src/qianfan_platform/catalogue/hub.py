@@ -1,0 +1,80 @@
+"""Fetch from a model hub, in a process of its own that holds the hub's library.
+
+    python -m qianfan_platform.catalogue.hub KIND REPO VERSION MEMBER OUT
+
+KIND is hf or modelscope. With MEMBER: that file; its hash is checked by the caller. Without: every file of a
+Hugging Face commit that a model needs, each checked against the hash the commit names. The last line
+printed is {"finished": PATH} or {"failed": REASON}. No code and no pickles are fetched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+WANTED: Final = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json")
+VOCABULARY: Final = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
+PATTERNS: Final = [*WANTED, *VOCABULARY, "tokenizer.model", "added_tokens.json", "chat_template.jinja"]
+
+
+class Unverified(Exception):
+    """A file is not what the commit says."""
+
+
+def fetch(kind: str, repo: str, version: str, member: str, out: Path) -> Path:
+    """The file or the folder. Raises whatever the hub's library raises, and Unverified."""
+    if kind == "modelscope":
+        from modelscope.hub.file_download import model_file_download
+
+        more = {"revision": version} if version else {}
+        return Path(model_file_download(repo, member, local_dir=str(out), **more))
+    from huggingface_hub import hf_hub_download, snapshot_download
+
+    if member:
+        return Path(hf_hub_download(repo, member, revision=version or None, local_dir=out))
+    snapshot_download(repo, revision=version, local_dir=out, allow_patterns=PATTERNS)
+    verify(repo, version, out)
+    return out
+
+
+def verify(repo: str, version: str, folder: Path) -> None:
+    """Compare each file with the hash that the commit names: sha256 for large files, git's for small ones."""
+    from huggingface_hub import HfApi
+
+    named: dict[str, Any] = {
+        row.rfilename: row for row in HfApi().model_info(repo, revision=version, files_metadata=True).siblings or ()
+    }
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and ".cache" not in p.parts):
+        row = named.get(path.relative_to(folder).as_posix())
+        if row is None:
+            raise Unverified(f"{path.name} is not part of the commit")
+        right = row.lfs.sha256 if row.lfs else row.blob_id
+        if (sha256(path) if row.lfs else git_hash(path)) != right:
+            raise Unverified(f"{path.name} is not what the commit says")
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def git_hash(path: Path) -> str:
+    """The name git gives to a file of this content."""
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def main(kind: str, repo: str, version: str, member: str, out: str) -> int:
+    try:
+        done: dict[str, str] = {"finished": str(fetch(kind, repo, version, member, Path(out)))}
+    except Exception as problem:
+        done = {"failed": f"{type(problem).__name__}: {str(problem).splitlines()[0] if str(problem) else ''}"}
+    print(json.dumps(done), flush=True)
+    return 0 if "finished" in done else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,296 @@
+"""The llama.cpp engine: a server in a child process, asked over loopback HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Literal
+
+from qianfan_platform.engines.llamacpp.child import Child, Pulse
+from qianfan_platform.engines.llamacpp.http import ConnectionLost, Upstream
+from qianfan_platform.engines.llamacpp.server import Launch
+from qianfan_platform.engines.protocol import (
+    Delta,
+    EngineFailed,
+    EngineSpec,
+    Message,
+    RequestRefused,
+    Sampling,
+)
+
+FORCE = 10_000.0  # logit bias that makes a token certain, whatever its logit
+
+
+class LlamaCppEngine:
+    """A running llama.cpp server. Belongs to the event loop that started it.
+
+    Options of its spec: `idle_s` (120): longest silence in an answer; `start_timeout_s` (300); `embedding`
+    (False): embed texts instead of answering; `prompt_cache_mib` (256); `gpu_layers` (-1)."""
+
+    def __init__(self, spec: EngineSpec, child: Child, upstream: Upstream) -> None:
+        self.spec = spec
+        self._child = child
+        self._http = upstream
+        self._adapters = {adapter.name: number for number, adapter in enumerate(spec.adapters)}
+        # First come, first served; what runs inside is never queued, so silence there means hung.
+        self._slots = asyncio.Semaphore(spec.parallel)
+        self._pulse = Pulse()
+        self._closed = False
+
+    @classmethod
+    async def start(cls, spec: EngineSpec) -> LlamaCppEngine:
+        """The engine, once a token has come out of it. Raises EngineFailed with its last log lines."""
+        launch = _launch(spec)
+        child = await Child.start(launch, timeout_s=float(spec.options.get("start_timeout_s", 300)))
+        engine = cls(
+            spec,
+            child,
+            Upstream(child.port, launch.api_key, idle_s=float(spec.options.get("idle_s", 120))),
+        )
+        try:
+            await engine._check_adapters()
+            await engine.health(float(spec.options.get("start_timeout_s", 300)))
+        except BaseException:
+            await asyncio.shield(engine.close())
+            raise
+        return engine
+
+    async def generate(
+        self, messages: Sequence[Message], sampling: Sampling, *, adapter: str | None = None
+    ) -> AsyncGenerator[Delta, None]:
+        """Pieces of the answer; the last has the finish reason and the engine's token counts.
+
+        Raises PromptTooLong, RequestRefused, EngineFailed. Leaving (aclose) hangs up and frees the slot."""
+        body = {
+            "messages": [{"role": m["role"], "content": m.get("content") or ""} for m in messages],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "return_progress": True,  # long prompts: a sign of life for each batch
+            **_sampling(sampling),
+            **self._lora(adapter),
+        }
+        finish: Literal["stop", "length"] = "stop"
+        usage: dict[str, int] = {}
+        async with self._slots:
+            self._must_live()
+            try:
+                async with aclosing(self._http.events("v1/chat/completions", body)) as events:  # type: ignore[type-var]
+                    async for event in events:
+                        self._pulse.beat()
+                        usage = event.get("usage") or usage
+                        for choice in event.get("choices") or ():
+                            if choice.get("finish_reason"):
+                                finish = "length" if choice["finish_reason"] == "length" else "stop"
+                            if text := choice["delta"].get("content"):
+                                yield Delta(text)
+            except EngineFailed as problem:
+                raise await self._explained(problem) from problem
+        yield Delta("", finish, usage.get("prompt_tokens"), usage.get("completion_tokens"))
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """A vector for each text, of length 1. Raises EngineFailed unless started with `embedding`."""
+        if not self.spec.options.get("embedding"):
+            raise EngineFailed(
+                f"{self._child.model} was started to answer, not to embed; start it with the option embedding=True"
+            )
+        answer = await self._ask("v1/embeddings", {"input": list(texts)})
+        return [row["embedding"] for row in sorted(answer["data"], key=lambda row: row["index"])]
+
+    async def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+        """Token ids of a text. `special`: names of special tokens count as those tokens."""
+        body = {"content": text, "add_special": False, "parse_special": special}
+        return list((await self._ask("tokenize", body))["tokens"])
+
+    async def render(self, messages: Sequence[Message]) -> str:
+        """The prompt that the chat template makes of a conversation, up to where the answer begins."""
+        return str((await self._ask("apply-template", {"messages": [dict(m) for m in messages]}))["prompt"])
+
+    async def complete(
+        self, prompt_ids: Sequence[int], max_tokens: int, *, adapter: str | None = None
+    ) -> list[int]:
+        """The likeliest continuation of a prompt, as token ids; the end token is not among them."""
+        body = {
+            "prompt": list(prompt_ids),
+            "n_predict": max_tokens,
+            "temperature": 0,
+            "return_tokens": True,
+            **self._lora(adapter),
+        }
+        return list((await self._ask("completion", body))["tokens"])
+
+    async def logprobs(
+        self, prompt_ids: Sequence[int], answer_ids: Sequence[int], adapter: str | None = None
+    ) -> list[float]:
+        """Natural log-probability of each answer token, given the prompt and the answer before it.
+
+        One step per token: the token is forced by a bias, which the reported probability does not contain."""
+        found: list[float] = []
+        for place, token in enumerate(answer_ids):
+            body = {
+                "prompt": [*prompt_ids, *answer_ids[:place]],
+                "n_predict": 1,
+                "n_probs": 1,
+                "temperature": 0,
+                "cache_prompt": True,
+                "logit_bias": [[token, FORCE]],
+                **self._lora(adapter),
+            }
+            answer = await self._ask("completion", body)
+            seen = (answer.get("completion_probabilities") or [{}])[0]
+            if seen.get("id") != token:
+                raise EngineFailed(
+                    f"llama.cpp reported token {seen.get('id')} where token {token} was forced (place {place})"
+                )
+            found.append(float(seen["logprob"]))
+        return found
+
+    def alive(self) -> bool:
+        """False when the process has ended or the engine was closed."""
+        return not self._closed and self._child.alive()
+
+    async def health(self, timeout_s: float = 10.0) -> None:
+        """Return when a token came out within the last `timeout_s` seconds, or comes now; else EngineFailed.
+
+        A busy engine proves itself by its work: a probe would only wait behind it."""
+        self._must_live()
+        if self._pulse.age() <= timeout_s and self._slots.locked():
+            return
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._probe()
+        except TimeoutError:
+            if self._pulse.age() > timeout_s:
+                raise EngineFailed(
+                    f"no token came out of {self._child.model} within {timeout_s:g} s{self._child.last_words()}"
+                ) from None
+
+    async def close(self) -> None:
+        """End the process. Answers under way end with EngineFailed. May be called again."""
+        self._closed = True
+        await self._child.stop()
+        await self._http.close()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the child."""
+        return self._child.pid
+
+    async def busy(self) -> int:
+        """How many slots of the server work just now."""
+        return sum(bool(slot["is_processing"]) for slot in await self._http.get("slots"))
+
+    async def _probe(self) -> None:
+        if self.spec.options.get("embedding"):
+            await self.embed(["probe"])
+            return
+        tokens = 0
+        async for delta in self.generate(
+            [{"role": "user", "content": "Hi"}], Sampling(temperature=0, max_tokens=1)
+        ):
+            tokens = delta.completion_tokens or tokens
+        if tokens < 1:
+            raise EngineFailed(
+                f"{self._child.model} loads, but no token comes out of it{self._child.last_words()}"
+            )
+
+    async def _check_adapters(self) -> None:
+        """An adapter that the server did not take would serve the base under a wrong name."""
+        if not self.spec.adapters:
+            return
+        loaded = {row["id"]: row["path"] for row in await self._http.get("lora-adapters")}
+        for number, adapter in enumerate(self.spec.adapters):
+            if loaded.get(number) != str(adapter.path.resolve()):
+                raise EngineFailed(
+                    f"the engine did not load the adapter {adapter.name}{self._child.last_words()}"
+                )
+
+    async def _ask(self, path: str, body: dict[str, Any]) -> Any:
+        async with self._slots:
+            self._must_live()
+            try:
+                answer = await self._http.post(path, body)
+            except EngineFailed as problem:
+                raise await self._explained(problem) from problem
+            self._pulse.beat()
+            return answer
+
+    def _lora(self, adapter: str | None) -> dict[str, Any]:
+        if adapter is not None and adapter not in self._adapters:
+            known = ", ".join(self._adapters) or "none"
+            raise RequestRefused(f"this engine has no adapter {adapter!r}; it has: {known}")
+        if not self._adapters:
+            return {}
+        return {
+            "lora": [
+                {"id": n, "scale": 1.0 if name == adapter else 0.0} for name, n in self._adapters.items()
+            ]
+        }
+
+    def _must_live(self) -> None:
+        if not self.alive():
+            raise self._dead()
+
+    async def _explained(self, problem: EngineFailed) -> EngineFailed:
+        """The failure with its cause. A lost connection is noticed a moment before the end of the process."""
+        if isinstance(problem, ConnectionLost):
+            for _ in range(25):
+                if not self.alive():
+                    break
+                await asyncio.sleep(0.02)
+        return problem if self.alive() else self._dead()
+
+    def _dead(self) -> EngineFailed:
+        if self._closed:
+            return EngineFailed(f"the engine of {self._child.model} was closed")
+        return EngineFailed(
+            f"the engine of {self._child.model} {self._child.ending()}{self._child.last_words()}"
+        )
+
+
+def _launch(spec: EngineSpec) -> Launch:
+    if spec.model is None:
+        raise EngineFailed("an engine of kind llamacpp needs a model file (GGUF)")
+    for what, path in [("model", spec.model), *((f"adapter {a.name}", a.path) for a in spec.adapters)]:
+        if not path.is_file():
+            raise EngineFailed(f"the file of the {what} is missing: {path}")
+    names = [adapter.name for adapter in spec.adapters]
+    if len(set(names)) != len(names):
+        raise EngineFailed(f"two adapters have the same name: {', '.join(sorted(names))}")
+    return Launch(
+        model=str(spec.model.resolve()),
+        api_key=secrets.token_urlsafe(24),
+        context=spec.context,
+        parallel=spec.parallel,
+        threads=spec.threads or max(1, cores() - 1),
+        adapters=[str(Path(adapter.path).resolve()) for adapter in spec.adapters],
+        embedding=bool(spec.options.get("embedding", False)),
+        prompt_cache_mib=int(spec.options.get("prompt_cache_mib", 256)),
+        gpu_layers=int(spec.options.get("gpu_layers", -1)),
+    )
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _sampling(sampling: Sampling) -> dict[str, Any]:
+    """The request fields of a Sampling; what is None is left to the engine."""
+    fields: dict[str, Any] = {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "min_p": 0.0,  # llama.cpp's own 0.05 would cut more than top_p says
+        "top_k": sampling.top_k,
+        "repeat_penalty": sampling.penalty_score,
+        "stop": list(sampling.stop) or None,
+        "max_tokens": sampling.max_tokens,
+        "seed": sampling.seed,
+    }
+    if sampling.json_schema is not None:
+        schema = {"schema": dict(sampling.json_schema)}
+        fields["response_format"] = {"type": "json_schema", "json_schema": schema}
+    return {name: value for name, value in fields.items() if value is not None}

@@ -1,0 +1,100 @@
+"""The head of a GGUF file: its plain fields and the shapes of its tensors, in milliseconds.
+
+gguf's own reader maps every string of the vocabulary first, which takes seconds; a look at the shapes
+should not. Layout: the GGUF specification, version 2 and 3."""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+MAGIC: Final = b"GGUF"
+STRING, ARRAY = 8, 9
+PLAIN: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+
+
+class NotGguf(ValueError):
+    """The file is not a whole GGUF file that we can read."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """`fields`: scalars and strings by key; arrays are their length. `tensors`: shape by name, rows first."""
+
+    fields: dict[str, Any] = field(default_factory=dict)
+    tensors: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def architecture(self) -> str:
+        return str(self.fields.get("general.architecture", ""))
+
+    def hparam(self, name: str, default: Any = None) -> Any:
+        """A field of the architecture, such as `attention.head_count`."""
+        return self.fields.get(f"{self.architecture}.{name}", default)
+
+    @property
+    def context(self) -> int:
+        """The longest sequence the model was made for, in tokens; 0 when the file does not say."""
+        return int(self.hparam("context_length", 0))
+
+
+def read(path: Path) -> Header:
+    """The head of the file. Raises NotGguf."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if file.read(4) != MAGIC:
+            raise NotGguf(f"{path.name} is not a GGUF file")
+        try:
+            version, tensors, pairs = struct.unpack("<IQQ", file.read(20))
+            if version not in (2, 3):
+                raise NotGguf(f"{path.name} is of GGUF version {version}; versions 2 and 3 can be read")
+            fields = dict(_pair(file, size) for _ in range(pairs))
+            shapes = dict(_tensor(file, size) for _ in range(tensors))
+        except (struct.error, UnicodeDecodeError, KeyError, OverflowError) as problem:
+            raise NotGguf(f"{path.name} is damaged or cut short: its head cannot be read") from problem
+    return Header(fields, shapes)
+
+
+def _pair(file: BinaryIO, size: int) -> tuple[str, Any]:
+    key = _string(file, size)
+    return key, _value(file, size, _one(file, "I"))
+
+
+def _value(file: BinaryIO, size: int, kind: int) -> Any:
+    if kind == STRING:
+        return _string(file, size)
+    if kind != ARRAY:
+        return _one(file, PLAIN[kind])
+    inner, count = struct.unpack("<IQ", file.read(12))
+    if count > size:
+        raise OverflowError
+    if inner in PLAIN:
+        file.seek(struct.calcsize("<" + PLAIN[inner]) * count, os.SEEK_CUR)
+    elif inner == STRING:
+        for _ in range(count):
+            file.seek(_one(file, "Q"), os.SEEK_CUR)
+    else:
+        raise KeyError(inner)
+    return count
+
+
+def _tensor(file: BinaryIO, size: int) -> tuple[str, tuple[int, ...]]:
+    name = _string(file, size)
+    dims = _one(file, "I")
+    shape = struct.unpack(f"<{dims}Q", file.read(8 * dims))
+    file.seek(12, os.SEEK_CUR)  # type and offset
+    return name, tuple(reversed(shape))
+
+
+def _string(file: BinaryIO, size: int) -> str:
+    length = _one(file, "Q")
+    if length > size:
+        raise OverflowError
+    return file.read(length).decode()
+
+
+def _one(file: BinaryIO, code: str) -> Any:
+    return struct.unpack("<" + code, file.read(struct.calcsize("<" + code)))[0]

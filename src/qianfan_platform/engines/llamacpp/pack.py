@@ -1,0 +1,342 @@
+"""Checkpoints as llama.cpp eats them: a PEFT adapter as a GGUF LoRA, a whole model as GGUF.
+
+The work is CPU-bound, so the server calls `adapter` and `model`, which run it in a child process:
+
+    python -m qianfan_platform.engines.llamacpp.pack adapter PEFT_FOLDER BASE.gguf OUT.gguf
+    python -m qianfan_platform.engines.llamacpp.pack model HF_FOLDER OUT.gguf [--template T.gguf] [--dtype f16]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from qianfan_platform.engines.llamacpp import header
+from qianfan_platform.engines.llamacpp.tensors import (
+    PackFailed,
+    Stored,
+    gguf_name,
+    permuted,
+    rotary_heads,
+    stored,
+)
+from qianfan_platform.engines.llamacpp.vocabulary import architecture, fields
+
+if TYPE_CHECKING:
+    import gguf
+    import numpy as np
+
+Dtype = Literal["f32", "f16", "bf16", "q8_0"]
+DTYPES: Final = ("f32", "f16", "bf16", "q8_0")
+FILE_TYPES: Final = {"f32": 0, "f16": 1, "q8_0": 7, "bf16": 32}  # general.file_type
+PEFT_PREFIX: Final = "base_model.model."
+
+
+async def adapter(peft_folder: Path, base_gguf: Path, out: Path) -> None:
+    """`adapter_to_gguf` in a child process. Raises PackFailed."""
+    await _in_child("adapter", str(peft_folder), str(base_gguf), str(out))
+
+
+async def model(
+    hf_folder: Path, out: Path, *, template_gguf: Path | None = None, dtype: Dtype = "f16"
+) -> None:
+    """`model_to_gguf` in a child process. Raises PackFailed."""
+    template = [] if template_gguf is None else ["--template", str(template_gguf)]
+    await _in_child("model", str(hf_folder), str(out), "--dtype", dtype, *template)
+
+
+def adapter_to_gguf(peft_folder: Path, base_gguf: Path, out: Path) -> None:
+    """Write a LoRA adapter of PEFT as GGUF for the base model in `base_gguf`. `out` appears whole or not at all.
+
+    Raises PackFailed when the adapter does not fit the base, or is of a kind that llama.cpp cannot apply."""
+    import gguf
+
+    config = _lora_config(peft_folder)
+    base = header.read(base_gguf)
+    alpha = float(config["lora_alpha"])
+    pairs = _lora_pairs(stored(peft_folder, "adapter_model.safetensors"))
+    with _whole(out) as path:
+        writer = gguf.GGUFWriter(path, base.architecture)
+        try:
+            writer.add_type("adapter")
+            writer.add_string("adapter.type", "lora")
+            writer.add_float32("adapter.lora.alpha", alpha)
+            for module, (down, up) in sorted(pairs.items()):
+                name, a, b = _lora_tensors(module, down, up, base)
+                rank = a.shape[0]
+                b *= _lora_scale(config, module, rank) * rank / alpha  # llama.cpp multiplies by alpha / rank
+                writer.add_tensor(f"{name}.weight.lora_a", a)
+                writer.add_tensor(f"{name}.weight.lora_b", b)
+            _finish(writer)
+        finally:
+            writer.close()
+
+
+def _lora_config(folder: Path) -> dict[str, Any]:
+    path = folder / "adapter_config.json"
+    if not path.is_file():
+        raise PackFailed(f"{folder.name} holds no adapter_config.json, so it is no PEFT adapter")
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if config.get("peft_type") != "LORA":
+        raise PackFailed(
+            f"adapters of type {config.get('peft_type')} cannot be applied by llama.cpp; LoRA can"
+        )
+    for key in ("use_dora", "fan_in_fan_out", "modules_to_save", "trainable_token_indices", "lora_bias"):
+        if config.get(key):
+            raise PackFailed(
+                f"the adapter was trained with {key}, which llama.cpp cannot apply; merge it instead"
+            )
+    if not config.get("lora_alpha"):
+        raise PackFailed("the adapter has a lora_alpha of 0, so it would change nothing")
+    return dict(config)
+
+
+def _lora_pairs(tensors: dict[str, Stored]) -> dict[str, tuple[Stored, Stored]]:
+    """(lora_A, lora_B) by module."""
+    found: dict[str, dict[str, Stored]] = {}
+    for key, tensor in tensors.items():
+        module, _, side = key.removeprefix(PEFT_PREFIX).removesuffix(".weight").rpartition(".")
+        if side not in ("lora_A", "lora_B"):
+            raise PackFailed(f"the adapter holds {key}, which is no LoRA matrix that llama.cpp can apply")
+        found.setdefault(module, {})[side] = tensor
+    lone = [module for module, sides in found.items() if len(sides) != 2]
+    if lone:
+        raise PackFailed(f"the adapter holds only one of the two matrices of {lone[0]}")
+    if not found:
+        raise PackFailed("the adapter holds no matrices")
+    return {module: (sides["lora_A"], sides["lora_B"]) for module, sides in found.items()}
+
+
+def _lora_tensors(
+    module: str, down: Stored, up: Stored, base: header.Header
+) -> tuple[str, np.ndarray, np.ndarray]:
+    """GGUF name, A (rank, in), B (out, rank) of one module, checked against the base."""
+    name = gguf_name(module)
+    shape = base.tensors.get(f"{name}.weight")
+    if name is None or shape is None or name == "token_embd":
+        raise PackFailed(f"the adapter changes {module}, which the base model has no matrix for")
+    if len(down.shape) != 2 or len(up.shape) != 2 or down.shape[0] != up.shape[1]:
+        raise PackFailed(f"the ranks of {module} do not agree: A is {down.shape}, B is {up.shape}")
+    if (up.shape[0], down.shape[1]) != shape:
+        raise PackFailed(
+            f"the adapter does not fit the base: {module} is {up.shape[0]} × {down.shape[1]} in the adapter "
+            f"and {' × '.join(map(str, shape))} in the base"
+        )
+    a, b = down.load(), up.load()
+    heads = int(base.hparam("attention.head_count"))
+    turned = rotary_heads(base.architecture, name, heads, int(base.hparam("attention.head_count_kv", heads)))
+    return name, a, b if turned is None else permuted(b, turned)
+
+
+def _lora_scale(config: dict[str, Any], module: str, rank: int) -> float:
+    """What the product of a module's two matrices is multiplied by."""
+    import re
+
+    alpha = float(config["lora_alpha"])
+    for pattern, value in (config.get("alpha_pattern") or {}).items():
+        if re.fullmatch(rf"(.*\.)?({pattern})", module):
+            alpha = float(value)
+            break
+    return alpha / (rank**0.5 if config.get("use_rslora") else rank)
+
+
+def model_to_gguf(
+    hf_folder: Path, out: Path, *, template_gguf: Path | None = None, dtype: Dtype = "f16"
+) -> None:
+    """Write a whole model as GGUF. `out` appears whole or not at all.
+
+    template_gguf: a GGUF of the same model, whose tokenizer, chat template and other fields are copied and
+    whose tensors are all replaced; without one the fields are made from config.json and tokenizer.json.
+    dtype: of the matrices; norms stay f32. Raises PackFailed."""
+    import gguf
+
+    arch = architecture(hf_folder)
+    config = json.loads((hf_folder / "config.json").read_text(encoding="utf-8"))
+    heads = int(config["num_attention_heads"])
+    kv_heads = int(config.get("num_key_value_heads") or heads)
+    tensors = _named(stored(hf_folder), tied=bool(config.get("tie_word_embeddings")))
+    copied: dict[str, np.ndarray] = {}
+    with _whole(out) as path:
+        writer = gguf.GGUFWriter(path, arch)
+        try:
+            if template_gguf is None:
+                _make_fields(writer, hf_folder)
+            else:
+                copied = _copy_fields(writer, template_gguf, arch, tensors)
+            writer.add_file_type(FILE_TYPES[dtype])
+            kinds = {name: _kind(name, tensor.shape, dtype) for name, tensor in tensors.items()}
+            for name, tensor in tensors.items():
+                _announce(writer, name, tensor.shape, kinds[name])
+            for name, values in copied.items():
+                writer.add_tensor_info(name, values.shape, values.dtype, values.nbytes)
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_ti_data_to_file()
+            for name, tensor in tensors.items():  # one in memory at a time
+                values = tensor.load()
+                turned = rotary_heads(arch, name.rpartition(".")[0], heads, kv_heads)
+                values = values if turned is None else permuted(values, turned)
+                writer.write_tensor_data(gguf.quants.quantize(values, kinds[name]))
+            for values in copied.values():
+                writer.write_tensor_data(values)
+        finally:
+            writer.close()
+
+
+def _named(tensors: dict[str, Stored], *, tied: bool) -> dict[str, Stored]:
+    """The tensors by GGUF name; embeddings first."""
+    found: dict[str, Stored] = {}
+    for key, tensor in tensors.items():
+        module, _, part = key.rpartition(".")
+        name = gguf_name(module)
+        if name is None or part not in ("weight", "bias"):
+            raise PackFailed(f"the model holds the tensor {key}, which has no name in GGUF")
+        if not (tied and name == "output"):
+            found[f"{name}.{part}"] = tensor
+    if "token_embd.weight" not in found:
+        raise PackFailed("the model holds no embeddings (model.embed_tokens.weight)")
+    return dict(sorted(found.items(), key=lambda item: (item[0] != "token_embd.weight", item[0])))
+
+
+def _make_fields(writer: gguf.GGUFWriter, folder: Path) -> None:
+    writer.add_type("model")
+    for key, kind, value in fields(folder):
+        getattr(writer, f"add_{kind}")(key, value)
+
+
+def _copy_fields(
+    writer: gguf.GGUFWriter, template: Path, arch: str, tensors: dict[str, Stored]
+) -> dict[str, np.ndarray]:
+    """Copy the fields of a GGUF of the same model; return tensors that only GGUF files have.
+
+    A template with an output matrix of its own for a model with tied embeddings gets the embeddings."""
+    import gguf
+
+    reader = gguf.GGUFReader(template)
+    name = reader.fields["general.architecture"].contents()
+    if name != arch:
+        raise PackFailed(f"the template {template.name} is of architecture {name}, the model of {arch}")
+    shapes = {tensor.name: tuple(int(n) for n in reversed(tensor.shape)) for tensor in reader.tensors}
+    copied = {
+        tensor.name: tensor.data.copy() for tensor in reader.tensors if tensor.name == "rope_freqs.weight"
+    }
+    if "output.weight" in shapes and "output.weight" not in tensors:
+        tensors["output.weight"] = tensors["token_embd.weight"]
+    for name, shape in shapes.items():
+        mine = tensors.get(name)
+        if mine is None and name not in copied:
+            raise PackFailed(f"the model has no tensor for {name} of the template {template.name}")
+        if mine is not None and mine.shape != shape:
+            raise PackFailed(
+                f"{name} is {mine.shape} in the model and {shape} in the template {template.name}"
+            )
+    skipped = ("general.architecture", "general.file_type", "general.alignment")
+    for key, entry in reader.fields.items():
+        if key.startswith(("GGUF.", "split.")) or key in skipped:
+            continue
+        inner = entry.types[1] if len(entry.types) > 1 else None
+        writer.add_key_value(key, entry.contents(), entry.types[0], inner)
+    return copied
+
+
+def _kind(name: str, shape: tuple[int, ...], dtype: str) -> gguf.GGMLQuantizationType:
+    import gguf
+
+    if len(shape) < 2 or "norm" in name:
+        return gguf.GGMLQuantizationType.F32
+    if dtype == "q8_0" and shape[-1] % 32:
+        return gguf.GGMLQuantizationType.F16  # a row must be whole blocks of 32
+    return gguf.GGMLQuantizationType[dtype.upper()]
+
+
+def _announce(
+    writer: gguf.GGUFWriter, name: str, shape: tuple[int, ...], kind: gguf.GGMLQuantizationType
+) -> None:
+    import gguf
+    import numpy as np
+
+    plain = {gguf.GGMLQuantizationType.F32: np.float32, gguf.GGMLQuantizationType.F16: np.float16}
+    if kind in plain:
+        dtype = np.dtype(plain[kind])
+        writer.add_tensor_info(name, shape, dtype, int(np.prod(shape)) * dtype.itemsize)
+        return
+    size = gguf.quant_shape_to_byte_shape(shape, kind)
+    writer.add_tensor_info(name, size, np.dtype(np.uint8), int(np.prod(size)), raw_dtype=kind)
+
+
+def _finish(writer: gguf.GGUFWriter) -> None:
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A path beside `out` to write to; it becomes `out` when the block ends well, and goes otherwise."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        yield part
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+async def _in_child(*arguments: str) -> None:
+    """Run this module in a child process; it is ended when we are cancelled."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "qianfan_platform.engines.llamacpp.pack",
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        _, said = await process.communicate()
+    except BaseException:
+        process.kill()
+        await process.wait()
+        raise
+    if process.returncode:
+        lines = said.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        raise PackFailed(lines[-1])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line of the child."""
+    parser = argparse.ArgumentParser(prog="pack", description="Pack a checkpoint as GGUF.")
+    verbs = parser.add_subparsers(required=True)
+    one = verbs.add_parser("adapter")
+    one.add_argument("peft_folder", type=Path)
+    one.add_argument("base_gguf", type=Path)
+    one.add_argument("out", type=Path)
+    one.set_defaults(run=lambda a: adapter_to_gguf(a.peft_folder, a.base_gguf, a.out))
+    two = verbs.add_parser("model")
+    two.add_argument("hf_folder", type=Path)
+    two.add_argument("out", type=Path)
+    two.add_argument("--template", type=Path)
+    two.add_argument("--dtype", choices=DTYPES, default="f16")
+    two.set_defaults(run=lambda a: model_to_gguf(a.hf_folder, a.out, template_gguf=a.template, dtype=a.dtype))
+    chosen = parser.parse_args(arguments)
+    run: Callable[[argparse.Namespace], None] = chosen.run
+    try:
+        run(chosen)
+    except (PackFailed, header.NotGguf, OSError, KeyError, ValueError) as problem:
+        print(problem if isinstance(problem, PackFailed) else f"packing failed: {problem!r}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

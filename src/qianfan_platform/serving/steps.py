@@ -1,0 +1,53 @@
+"""Durable work of deploying: load the weights, and call the service Done only when tokens came out."""
+
+from __future__ import annotations
+
+from qianfan.contract.enums import ServiceStatus
+from qianfan.contract.errors import UNAVAILABLE, Fault
+from qianfan.contract.lifecycle import SERVICE
+
+from ..engines.protocol import Sampling
+from ..jobs import Step, job
+from ..models import operations as models
+from ..platform import Platform
+from ..store import utc_now
+from . import operations
+from .tables import Service
+
+PROBE = [{"role": "user", "content": "hi"}]
+
+
+async def _failed(step: Step, error: BaseException, *, service_id: int) -> None:
+    reason = error.text if isinstance(error, Fault) else str(error) or type(error).__name__
+    async with step.transaction() as tx:
+        service = await operations.get(tx, None, service_id)
+        await tx.move(service, SERVICE, ServiceStatus.Failed, reason=reason)
+
+
+@job("serving.deploy", on_failure=_failed)
+async def deploy(step: Step, *, service_id: int) -> None:
+    """New → Deploying → Done."""
+    platform: Platform = step.platform
+    await step("begin", _begin, step, service_id)
+    async with platform.store.reading() as tx:
+        want = await operations.want_of(platform, tx, await operations.get(tx, None, service_id))
+    async with platform.fleet.use(want) as (engine, adapter):
+        tokens = 0
+        async for delta in engine.generate(PROBE, Sampling(max_tokens=4, temperature=0.0), adapter=adapter):
+            tokens = delta.completion_tokens or tokens
+    if not tokens:
+        raise Fault(UNAVAILABLE, "the engine is up but gave no token", "see the server's log")
+    async with step.transaction() as tx:
+        service = await operations.get(tx, None, service_id)
+        await tx.move(service, SERVICE, ServiceStatus.Done, online_at=utc_now())
+        count = await tx.count(
+            Service, Service.version_id == service.version_id, Service.status != ServiceStatus.Stopped.value
+        )
+        await models.mark_serving(tx, service.version_id, count)
+
+
+async def _begin(step: Step, service_id: int) -> None:
+    async with step.transaction() as tx:
+        service = await operations.get(tx, None, service_id)
+        if service.status == ServiceStatus.New:
+            await tx.move(service, SERVICE, ServiceStatus.Deploying)

@@ -1,0 +1,195 @@
+"""Training in a child process: start it, listen to it, stop it, and say in words how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+
+from qianfan_platform.trainers.protocol import Event, OnEvent, Outcome, TrainSpec
+
+NEEDED = ("torch", "transformers", "peft", "safetensors", "psutil")
+STOP_WITHIN = 60.0  # seconds until a child that does not stop is killed
+LOG_LINES = 2000  # of libraries' output that become events; the rest is left out
+LINE_BYTES = 1 << 20  # the longest event
+PASSED_ON = ("PATH", "HOME", "USER", "LANG", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "PYTHONPATH", "VIRTUAL_ENV")
+PASSED_ON_BEGINNINGS = ("LC_", "LD_", "DYLD_", "CUDA_", "NVIDIA_", "NCCL_", "ROCR_", "HIP_", "COV_", "MALLOC_")
+
+
+def missing() -> str | None:
+    """What of the `train` extra is not installed, e.g. "torch, peft"; None when all is there."""
+    absent = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    return ", ".join(absent) or None
+
+
+async def run(spec: TrainSpec, on_event: OnEvent, stop: asyncio.Event) -> Outcome:
+    """Train in a child process until it ends; each event is awaited in order.
+
+    Setting `stop` ends the run within seconds, with a checkpoint. Cancelling kills the child, and the
+    same spec goes on from its last checkpoint later. Never raises for what the child does."""
+    absent = missing()
+    if absent:
+        return Outcome("failed", reason=f"training needs {absent}: pip install 'open-qianfan[train]'")
+    spec.work.mkdir(parents=True, exist_ok=True)
+    spec_file = spec.work / "spec.json"
+    spec_file.write_text(json.dumps(spec.to_json(), indent=1), encoding="utf-8")
+    child = await Child.start(spec, spec_file)
+    try:
+        return await child.watch(on_event, stop)
+    finally:
+        await child.end()
+
+
+class Child:
+    """A running training process and its pipes."""
+
+    def __init__(self, process: asyncio.subprocess.Process, events: int, orders: int, result: Path) -> None:
+        self.process, self.events, self.orders, self.result = process, events, orders, result
+        self.tail: deque[str] = deque(maxlen=8)  # the last lines of the libraries' output
+        self.last: Event = {}
+        self.final: Event | None = None
+        self.asked_to_stop = False
+
+    @classmethod
+    async def start(cls, spec: TrainSpec, spec_file: Path) -> Child:
+        events_from, events_to = os.pipe()
+        orders_from, orders_to = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "qianfan_platform.trainers.child"),
+                *(str(spec_file), str(events_to), str(orders_from)),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                pass_fds=(events_to, orders_from),
+                cwd=spec.work,
+                env=environment(os.environ, spec.threads),
+                start_new_session=True,
+                limit=LINE_BYTES,
+            )
+        except BaseException:
+            os.close(events_from)
+            os.close(orders_to)
+            raise
+        finally:
+            os.close(events_to)
+            os.close(orders_from)
+        return cls(process, events_from, orders_to, spec.work / "result")
+
+    async def watch(self, on_event: OnEvent, stop: asyncio.Event) -> Outcome:
+        """Hand on every event until both pipes are at their end and the process is gone."""
+        stopper = asyncio.create_task(self.stop_when(stop))
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.read_events(on_event))
+                group.create_task(self.read_output(on_event))
+            code = await self.process.wait()
+        finally:
+            stopper.cancel()
+        return self.outcome(code)
+
+    async def read_events(self, on_event: OnEvent) -> None:
+        reader = asyncio.StreamReader(limit=LINE_BYTES)
+        pipe = os.fdopen(self.events, "rb", 0)
+        self.events = -1
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), pipe
+        )
+        try:
+            async for line in reader:
+                event: Event = json.loads(line)
+                if event["kind"] in ("finished", "failed", "stopped"):
+                    self.final = event
+                elif event["kind"] == "step":
+                    self.last = event
+                await on_event(event)
+        finally:
+            transport.close()
+
+    async def read_output(self, on_event: OnEvent) -> None:
+        """What libraries print becomes `log` events, up to a bound."""
+        assert self.process.stdout is not None
+        count = 0
+        while chunk := await self.process.stdout.read(1 << 16):
+            for line in chunk.decode(errors="replace").replace("\r", "\n").splitlines():
+                if not line.strip():
+                    continue
+                self.tail.append(line[:500])
+                count += 1
+                if count <= LOG_LINES:
+                    await on_event({"kind": "log", "level": "debug", "text": line[:500]})
+                elif count == LOG_LINES + 1:
+                    await on_event({"kind": "log", "level": "warning", "text": "more output is left out"})
+
+    async def stop_when(self, stop: asyncio.Event) -> None:
+        """Pass a stop on; a child that does not obey in time is killed."""
+        await stop.wait()
+        self.asked_to_stop = True
+        with contextlib.suppress(OSError):
+            os.write(self.orders, b"stop\n")
+        await asyncio.sleep(STOP_WITHIN)
+        self.kill()
+
+    def outcome(self, code: int) -> Outcome:
+        match self.final:
+            case {"kind": "finished"}:
+                return Outcome("finished", result=self.result, last=self.final)
+            case {"kind": "stopped"}:
+                return Outcome("stopped", last=self.final)
+            case {"kind": "failed", "reason": reason}:
+                return Outcome("failed", reason=reason, last=self.last)
+        if self.asked_to_stop:
+            return Outcome("stopped", last=self.last)
+        return Outcome("failed", reason=self.death(code), last=self.last)
+
+    def death(self, code: int) -> str:
+        """Why a child is gone that said nothing."""
+        at = f" after step {self.last['step']} of {self.last['steps']}" if self.last else " before the first step"
+        said = f"; its last words: {' | '.join(self.tail)}" if self.tail else ""
+        if code >= 0:
+            return f"the training process ended with code {code}{at}{said}"
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        if name == "SIGKILL":
+            name += ", most likely because the machine ran out of memory"
+        return f"the training process was killed ({name}){at}{said}"
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    async def end(self) -> None:
+        """Close the pipes; what still runs is killed."""
+        os.close(self.orders)
+        if self.events >= 0:
+            os.close(self.events)
+        if self.process.returncode is None:
+            self.kill()
+            await asyncio.shield(self.process.wait())
+
+
+def environment(outer: Mapping[str, str], threads: int) -> dict[str, str]:
+    """The child's environment: no credential of the server's, no network, a fixed number of threads."""
+    kept = {
+        name: value
+        for name, value in outer.items()
+        if name in PASSED_ON or name.startswith(PASSED_ON_BEGINNINGS)
+    }
+    return kept | {
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": str(threads),
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # repeatable arithmetic on a GPU
+        "PYTHONUNBUFFERED": "1",
+    }

@@ -1,0 +1,103 @@
+"""A run's report: what the trainer says, kept line by line and summed up for whoever looks."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+from ..store import Store
+from . import operations
+from .tables import TrainLine, TrainRun
+
+FLUSH_S: Final = 0.5  # lines are written in one transaction at least this often
+KEPT: Final = frozenset({"log", "step", "eval", "checkpoint", "ledger", "plan", "finished", "failed", "stopped"})
+
+
+class Report:
+    """Collects a trainer's events; `flush` writes them and the newest figures in one transaction."""
+
+    def __init__(self, store: Store, run_id: int, n: int, live: dict[str, Any], parts: Sequence[Any]) -> None:
+        self._store, self._run_id, self._n = store, run_id, n
+        self._live, self._parts = live, parts
+        self._lines: list[TrainLine] = []
+        self._phase = "preparing"
+        self._noted = ""
+        self._changed = False
+        self._warnings: list[str] = []
+        self._writing = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, store: Store, run_id: int, parts: Sequence[Any] = ()) -> Report:
+        """Continue the report where it stands."""
+        async with store.reading() as tx:
+            n = await tx.count(TrainLine, TrainLine.run_id == run_id)
+            run = await tx.one(TrainRun, run_id)
+        return cls(store, run_id, n, dict(run.live), parts)
+
+    def note(self, text: str, done: float | None = None) -> None:
+        """Tell what goes on before training; a line of the log only when the text is a new one. done: 0–1."""
+        if text != self._noted:
+            self._noted = text
+            self._add({"kind": "log", "level": "info", "text": text})
+        self._live["note"] = text if done is None else f"{text} {done:.0%}"
+        self._changed = True
+
+    async def take(self, event: dict[str, Any]) -> None:
+        """Take one event of the trainer."""
+        self._add(event)
+
+    def _add(self, event: dict[str, Any]) -> None:
+        kind = event.get("kind")
+        if kind not in KEPT:
+            return
+        self._n += 1
+        self._lines.append(TrainLine(run_id=self._run_id, n=self._n, at=operations.now(), event=event))
+        if kind in ("step", "eval", "plan", "ledger", "finished"):
+            self._live[kind] = {key: value for key, value in event.items() if key != "kind"}
+        if kind == "step":
+            self._phase = "training"
+        elif kind == "finished":
+            self._phase = "saving"
+        elif kind == "log" and event.get("level") == "warning":
+            self._warnings.append(str(event.get("text", "")))
+
+    async def keep_flushing(self) -> None:
+        """Flush for ever; cancel to end it."""
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what has come since the last flush."""
+        async with self._writing:
+            lines, self._lines = self._lines, []
+            warnings, self._warnings = self._warnings, []
+            if not lines and not self._changed:
+                return
+            self._changed = False
+            async with self._store.transaction() as tx:
+                for line in lines:
+                    await tx.add(line)
+                run = await tx.one(TrainRun, self._run_id)
+                run.live = dict(self._live)
+                if run.status == "Running":
+                    run.phase = self._phase
+                fresh = [text for text in warnings if text not in run.warnings]
+                if fresh:
+                    run.warnings = [*run.warnings, *fresh]
+
+    def in_words_of_the_data(self, reason: str) -> str:
+        """`reason` with "sample 7" told as the line of the dataset it came from, when there are several."""
+        if len(self._parts) < 2:
+            return reason
+
+        def told(found: re.Match[str]) -> str:
+            line = int(found[1])
+            for part in self._parts:
+                if part["first"] <= line <= part["last"]:
+                    return f"sample {line} (line {line - part['first'] + 1} of dataset {part['dataset']}, {part['name']})"
+            return found[0]
+
+        return re.sub(r"sample (\d+)", told, reason)

@@ -1,0 +1,75 @@
+"""Rows of fine-tuning. V1 calls the container a task and the run a job; V2 swaps the two words."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from qianfan.contract.enums import TrainStatus
+
+from ..store import Base, Json, Row, UtcTime
+
+
+class TrainTask(Row):
+    """A container of runs: V1 task, V2 job."""
+
+    __tablename__ = "train_task"
+    PREFIX = "job"
+
+    name: Mapped[str]
+    description: Mapped[str] = mapped_column(default="")
+    base_train_type: Mapped[str] = mapped_column(default="")
+    train_type: Mapped[str] = mapped_column(default="")
+    train_mode: Mapped[str] = mapped_column(default="SFT")
+
+
+class TrainRun(Row):
+    """One run: V1 job, V2 task. What it was asked for, what it does, how it ended."""
+
+    __tablename__ = "train_run"
+    PREFIX = "task"
+
+    task_id: Mapped[int] = mapped_column(ForeignKey("train_task.id"), index=True)
+    ordinal: Mapped[int]  # within its container, from 1
+    description: Mapped[str] = mapped_column(default="")
+    base_train_type: Mapped[str]
+    train_type: Mapped[str]
+    train_mode: Mapped[str]
+    peft_type: Mapped[str]  # V1 word
+    train_config: Mapped[Any] = mapped_column(Json)  # as sent
+    trainset: Mapped[Any] = mapped_column(Json)  # int ids of datasets
+    trainset_rate: Mapped[int]  # percent held out
+
+    entry: Mapped[str]  # catalogue entry that really trains
+    hyper: Mapped[Any] = mapped_column(Json)  # trainers.protocol.Hyper, resolved
+    seed: Mapped[int]
+    threads: Mapped[int]
+    dtype: Mapped[str]
+    fingerprint: Mapped[str] = mapped_column(index=True)  # equal for runs that would do the same
+    resumes: Mapped[int | None]  # id of the stopped run whose last checkpoint this one starts from
+
+    status: Mapped[str] = mapped_column(default=TrainStatus.Running.value)
+    reason: Mapped[str] = mapped_column(default="")
+    warnings: Mapped[Any] = mapped_column(Json, default=list)
+    phase: Mapped[str] = mapped_column(default="waiting")
+    live: Mapped[Any] = mapped_column(Json, default=dict)  # newest step, eval, plan and ledger
+    job_id: Mapped[int | None]
+    result_file: Mapped[str | None]
+    started_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcTime)
+
+
+class TrainLine(Base):
+    """One line of a run's report: a log line, or a metric event. `n` counts from 1 in each run."""
+
+    __tablename__ = "train_line"
+    __table_args__ = (UniqueConstraint("run_id", "n"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("train_run.id"), index=True)
+    n: Mapped[int]
+    at: Mapped[datetime] = mapped_column(UtcTime)
+    event: Mapped[Any] = mapped_column(Json)

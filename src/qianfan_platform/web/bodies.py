@@ -1,0 +1,143 @@
+"""Bodies: read with a cap, parsed, rid of secrets and nulls, checked against a TypedDict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+from starlette.requests import ClientDisconnect, Request
+
+from qianfan.contract.errors import CONSOLE_PARAMETER, ErrorRow, Fault
+
+DEFAULT_LIMIT: Final = 8 * 1024 * 1024  # bytes
+MAX_DEPTH: Final = 64
+SECRET_MEMBERS: Final = frozenset({"ak", "sk"})  # published clients leak them into bodies
+
+
+async def read(request: Request, *, limit: int = DEFAULT_LIMIT, row: ErrorRow = CONSOLE_PARAMETER) -> bytes:
+    """The whole body, at most `limit` bytes. Raises Fault(row)."""
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Fault(row, "the body is compressed", "send it without Content-Encoding")
+    said = request.headers.get("content-length", "")
+    if said.isascii() and said.isdigit() and int(said[:20]) > limit:
+        raise _too_large(row, limit)
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                raise _too_large(row, limit)
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise Fault(row, "the body ended before it was whole", "send it again") from None
+    return b"".join(chunks)
+
+
+def _too_large(row: ErrorRow, limit: int) -> Fault:
+    return Fault(row, f"the body is larger than {limit} bytes", "send less at once, or upload it as a file")
+
+
+def parse(raw: bytes, *, row: ErrorRow = CONSOLE_PARAMETER) -> dict[str, Any]:
+    """The JSON object in `raw`; nothing and `null` count as `{}`. Raises Fault(row)."""
+    if not raw.strip():
+        return {}
+    try:
+        parsed = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise Fault(row, f"the body is not JSON: {error}", "send one JSON object") from None
+    if parsed is None:
+        return {}
+    if not isinstance(parsed, dict):
+        raise Fault(row, f"the body is a JSON {_kind(parsed)}, not an object", "send one JSON object")
+    return parsed
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, list):
+        return "list"
+    return "text" if isinstance(value, str) else type(value).__name__
+
+
+def tidy(body: Mapping[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
+    """`body` without `ak` and `sk`, without null members, and with aliases in their own spelling.
+
+    Raises Fault when it nests deeper than MAX_DEPTH."""
+    return {
+        name: value for name, value in _tidy(body, aliases, 0).items() if name.lower() not in SECRET_MEMBERS
+    }
+
+
+def _tidy(value: Any, aliases: Mapping[str, str], depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        raise Fault(
+            CONSOLE_PARAMETER, f"the body nests deeper than {MAX_DEPTH} levels", "send a flatter object"
+        )
+    if isinstance(value, dict):
+        kept: dict[str, Any] = {}
+        for name, member in value.items():
+            if member is None:
+                continue
+            own = aliases.get(name, name)
+            if own is not name and value.get(own) is not None:
+                continue  # both spellings: the right one counts
+            kept[own] = _tidy(member, aliases, depth + 1)
+        return kept
+    if isinstance(value, list):
+        return [_tidy(item, aliases, depth + 1) for item in value]
+    return value
+
+
+@lru_cache(maxsize=512)
+def _adapter(shape: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(shape)
+
+
+def check(shape: Any, body: dict[str, Any], *, strict: bool = False) -> dict[str, Any]:
+    """`body` as the TypedDict `shape` wants it; unknown members are dropped, or named when `strict`.
+
+    Raises Fault(CONSOLE_PARAMETER), with the members but never with their values."""
+    if shape is None:
+        return body
+    try:
+        checked: dict[str, Any] = _adapter(shape).validate_python(
+            body, extra="forbid" if strict else "ignore", by_name=True, by_alias=True
+        )
+    except ValidationError as error:
+        raise Fault(CONSOLE_PARAMETER, _problems(error)) from None
+    return checked
+
+
+def _problems(error: ValidationError) -> str:
+    """`param[trainConfig.epoch] invalid: …`, three at most, one for each member."""
+    texts: dict[str, str] = {}
+    for problem in error.errors(include_url=False, include_input=False, include_context=False):
+        texts.setdefault(_place(problem["loc"]), _reason(problem["type"], problem["msg"]))
+    lines = [f"param[{place}] invalid: {reason}" for place, reason in texts.items()]
+    more = f" (and {len(lines) - 3} more)" if len(lines) > 3 else ""
+    return "; ".join(lines[:3]) + more
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    text = ""
+    for part in loc:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif part.isidentifier():  # the branch of a union is named `int`, `str`, `list[int]`, …
+            if part in {"int", "str", "float", "bool", "bytes"} and text:
+                continue
+            text += f".{part}" if text else part
+        elif not any(mark in part for mark in "[]{}()|,"):
+            text += f".{part[:64]}" if text else part[:64]
+    return text or "body"
+
+
+def _reason(kind: str, message: str) -> str:
+    if kind == "missing":
+        return "it is required"
+    if kind == "extra_forbidden":
+        return "this route knows no such member"
+    return message[:1].lower() + message[1:]

@@ -1,0 +1,246 @@
+"""The console as one application: authenticate, read, check, one transaction, answer in the family's shape."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.routing import Route as Path
+
+from qianfan.contract import routes as contract
+from qianfan.contract.errors import (
+    CONSOLE_PARAMETER,
+    NOT_BUILT,
+    NOT_FOUND,
+    UNSUPPORTED_METHOD,
+    WRONG_METHOD,
+    Fault,
+)
+from qianfan.contract.routes import Family, Route
+from qianfan_platform.web import bodies, idempotency, openapi
+from qianfan_platform.web.access import AccessLog, trace_of
+from qianfan_platform.web.call import Authenticate, Call, Identity, Visit, base_url_of, source_of
+from qianfan_platform.web.envelopes import Json, answer, error_response, internal
+from qianfan_platform.web.router import Entry, RawEntry, Router
+
+if TYPE_CHECKING:
+    from qianfan_platform.store import Store
+
+log = logging.getLogger("qianfan_platform.web")
+
+IDEMPOTENCY_HEADER = "idempotency-key"
+
+
+def build_console(
+    routers: Iterable[Router],
+    *,
+    store: Store,
+    authenticate: Authenticate,
+    platform: Any,
+    extra: Sequence[BaseRoute] = (),
+    body_limit: int = bodies.DEFAULT_LIMIT,
+) -> FastAPI:
+    """The application that answers every documented route.
+
+    extra: Starlette routes that go first, such as the hot ones of inference and the token endpoint.
+    body_limit: bytes of a JSON body. What no router answers says so (NOT_BUILT); it is never a 404."""
+    routers = list(routers)
+    entries = [entry for router in routers for entry in router.entries]
+    raws = [raw for router in routers for raw in router.raws]
+    console = _Console(store, authenticate, platform, body_limit)
+    app = FastAPI(title="Open Qianfan", openapi_url=None, docs_url=None, redoc_url=None)
+    app.router.redirect_slashes = False
+    app.router.routes.extend(extra)
+    app.router.routes.extend(
+        Path(raw.path, partial(console.serve_raw, raw), methods=raw.methods) for raw in raws
+    )
+
+    by_path: dict[str, dict[str | None, Entry]] = {}
+    for entry in [*entries, *_not_built(entries)]:
+        by_path.setdefault(entry.route.path, {}).setdefault(entry.route.action, entry)
+    taken = {(path, method) for path, methods in _served(app.router.routes) for method in methods}
+    for path, actions in by_path.items():
+        method = next(iter(actions.values())).route.method
+        if (path, method) not in taken:
+            app.router.routes.append(
+                Path(path, partial(console.serve, actions), methods=[method], include_in_schema=False)
+            )
+
+    document = openapi.document(entries, raws)
+    app.openapi = lambda: document  # type: ignore[method-assign]
+    app.router.routes.append(Path("/openapi.json", lambda request: Json(document), methods=["GET"]))
+    app.add_exception_handler(HTTPException, _unknown)
+    app.add_exception_handler(Exception, _unexpected)
+    app.add_middleware(AccessLog)
+    return app
+
+
+def _served(routes: Iterable[BaseRoute]) -> Iterable[tuple[str, set[str]]]:
+    for route in routes:
+        if isinstance(route, Path):
+            yield route.path, set(route.methods or ())
+
+
+def _not_built(entries: Sequence[Entry]) -> Iterable[Entry]:
+    """An entry for each documented route that nobody registered."""
+    built = {entry.route for entry in entries}
+
+    async def handler(route: Route, call: Call) -> Any:
+        name = f"{route.path}?Action={route.action}" if route.action else route.path
+        raise Fault(NOT_BUILT, f"{name} is not built yet")
+
+    for route in vars(contract).values():
+        if isinstance(route, Route) and route not in built:
+            yield Entry(route, partial(handler, route), write=False)
+
+
+class _Console:
+    """What all console routes share."""
+
+    def __init__(self, store: Store, authenticate: Authenticate, platform: Any, body_limit: int) -> None:
+        self.store = store
+        self.authenticate = authenticate
+        self.platform = platform
+        self.body_limit = body_limit
+
+    async def serve(self, actions: dict[str | None, Entry], request: Request) -> Response:
+        """Answer a console route: `actions` of one path, or the path alone under None."""
+        trace = trace_of(request.scope)
+        family = next(iter(actions.values())).route.family
+        trace.route = request.url.path
+
+        async def work() -> Response:
+            entry = _entry(actions, request)
+            if entry.route.action:
+                trace.route = f"{entry.route.path}?Action={entry.route.action}"
+            identity = await self._identity(request, family)
+            raw = await bodies.read(request, limit=self.body_limit)
+            return await self._call(entry, identity, request, bodies.parse(raw))
+
+        return await _guarded(family, trace.request_id, work)
+
+    async def serve_raw(self, raw: RawEntry, request: Request) -> Response:
+        """Answer a raw route: its handler streams by itself."""
+        trace = trace_of(request.scope)
+        trace.route = raw.path
+
+        async def work() -> Response:
+            identity = None if raw.public else await self._identity(request, raw.family)
+            result = await raw.handler(self._visit(identity, request))
+            if isinstance(result, Response):
+                return result
+            return Json(answer(raw.family, result, trace.request_id))
+
+        return await _guarded(raw.family, trace.request_id, work)
+
+    async def _identity(self, request: Request, family: Family) -> Identity:
+        identity = await self.authenticate(request, family)
+        trace = trace_of(request.scope)
+        trace.owner, trace.app = identity.owner, identity.app
+        return identity
+
+    def _visit(self, identity: Identity | None, request: Request) -> Visit:
+        return Visit(
+            owner=identity.owner if identity else 0,
+            app=identity.app if identity else "",
+            query=dict(request.query_params),
+            request_id=trace_of(request.scope).request_id,
+            source=source_of(request.headers),
+            base_url=base_url_of(request),
+            platform=self.platform,
+            request=request,
+        )
+
+    async def _call(
+        self, entry: Entry, identity: Identity, request: Request, sent: dict[str, Any]
+    ) -> Response:
+        source = source_of(request.headers, sent)
+        body = bodies.check(entry.body, bodies.tidy(sent, entry.aliases), strict=entry.strict)
+        visit = self._visit(identity, request)
+        visit.source = source
+        key = request.headers.get(IDEMPOTENCY_HEADER) if entry.write else None
+        if key is not None and not 0 < len(key) <= idempotency.MAX_KEY:
+            raise Fault(CONSOLE_PARAMETER, f"Idempotency-Key must have 1 to {idempotency.MAX_KEY} characters")
+
+        async def once() -> Response:
+            opened = self.store.transaction() if entry.write else self.store.reading()
+            async with opened as tx:
+                call = Call(**vars(visit), tx=tx, body=body, idempotency_key=key)
+                if key is None:
+                    result, again = await entry.handler(call), False
+                else:
+                    result, again = await idempotency.once(call, entry.route, entry.handler)
+                # Written down before the commit: what cannot be answered is not kept either.
+                response = Json(answer(entry.route.family, result, visit.request_id))
+            if again:
+                response.headers["Idempotency-Replayed"] = "true"
+            return response
+
+        if key is None:
+            return await once()
+        return await idempotency.redone(once)
+
+
+def _entry(actions: dict[str | None, Entry], request: Request) -> Entry:
+    if None in actions:
+        return actions[None]
+    asked = request.query_params.get("Action", "")
+    entry = actions.get(asked)
+    if entry is None:
+        known = ", ".join(sorted(name for name in actions if name))
+        said = f"Action={asked[:64]} is unknown here" if asked else "the query names no Action"
+        raise Fault(CONSOLE_PARAMETER, f"param[Action] invalid: {said}", f"{request.url.path} knows: {known}")
+    return entry
+
+
+async def _guarded(family: Family, request_id: str, work: Callable[[], Any]) -> Response:
+    """The answer of `work`, or its error in the family's shape."""
+    try:
+        return await work()  # type: ignore[no-any-return]
+    except Fault as fault:
+        return error_response(family, fault, request_id)
+    except Exception:
+        log.exception("request %s failed unexpectedly", request_id)
+        return error_response(family, internal(family), request_id)
+
+
+async def _unknown(request: Request, error: Exception) -> Response:
+    """A path or method that no route answers."""
+    path, request_id = request.url.path, trace_of(request.scope).request_id
+    family = family_of(path)
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        fault = Fault(
+            WRONG_METHOD, f"{request.method} is not supported on {path[:200]}", "use another method"
+        )
+    elif family == "inference":
+        fault = Fault(UNSUPPORTED_METHOD)
+    else:
+        fault = Fault(NOT_FOUND, f"no route has the path {path[:200]}", "/openapi.json lists the routes")
+        family = "openai" if family == "openai" else "v2"
+    return error_response(family, fault, request_id)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    request_id = trace_of(request.scope).request_id
+    log.error("request %s failed unexpectedly", request_id, exc_info=error)
+    family = family_of(request.url.path)
+    return error_response(family, internal(family), request_id)
+
+
+def family_of(path: str) -> Family:
+    """The family whose error shape a client of `path` reads."""
+    if path.startswith(contract.INFERENCE_PREFIX):
+        return "inference"
+    for route in vars(contract).values():
+        if isinstance(route, Route) and route.path == path:
+            return route.family
+    if path.startswith(("/v2/chat", "/v2/embeddings", "/v2/models", "/v2/completions")):
+        return "openai"
+    return "finetune" if path.startswith(contract.CONSOLE_PREFIX) else "v2"
