@@ -17,7 +17,7 @@ from qianfan.dataset.formats import FormatError, write_jsonl, write_txt
 from qianfan.dataset.progress import working
 from qianfan.dataset.schemas import Problem, check_row, is_annotated
 from qianfan.dataset.sources import FileDataSource, QianfanDataSource, new_name
-from qianfan.dataset.upload import transport_options
+from qianfan.dataset.upload import transport_options, upload
 from qianfan.errors import InvalidArgumentError, ValidationError
 from qianfan.utils.logging import logger
 
@@ -201,8 +201,6 @@ class Dataset:
         annotated = self.check(template, only_annotated=only_annotated)
         with tempfile.TemporaryDirectory(prefix="qianfan-") as folder:
             path, name = self._as_file(template, Path(folder))
-            from qianfan.dataset.upload import upload
-
             keys = target._options(options) if target else options
             remote = upload(path, name, **keys)["path"]
         if target is None:

@@ -25,7 +25,7 @@ from qianfan.contract.enums import (
     DataTemplateType,
 )
 from qianfan.dataset.formats import READERS, WRITERS, Rows
-from qianfan.dataset.upload import download, upload
+from qianfan.dataset.upload import download
 from qianfan.dataset.waiting import progress_of, wait_until
 from qianfan.errors import FileSizeOverflow, InvalidArgumentError, QianfanRequestError, StorageNeeded
 from qianfan.resources import Data
@@ -180,10 +180,6 @@ class QianfanDataSource:
     def is_released(self) -> bool:
         """Whether the last answer of the platform said that it is released, so that it may be trained on."""
         return self.info.get("releaseStatus") == DataReleaseStatus.Finished
-
-    def put(self, path: Path, name: str, *, annotated: bool, **options: Any) -> None:
-        """Upload a file and start its import into this dataset; `wait_for_import` waits for the end."""
-        self.start_import(upload(path, name, **self._options(options))["path"], annotated=annotated, **options)
 
     def start_import(self, remote: str, *, annotated: bool, **options: Any) -> None:
         """Start the import of an uploaded file, `bos:/…`."""

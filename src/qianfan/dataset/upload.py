@@ -8,15 +8,13 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from qianfan.config import get_config
-from qianfan.contract import routes
-from qianfan.errors import APIError, FileSizeOverflow, RequestError, StorageNeeded
-from qianfan.resources.console.utils import OPTIONS, make
-from qianfan.transport.call import Call, Request
+from qianfan.errors import FileSizeOverflow, RequestError
+from qianfan.resources.console.files import Files
+from qianfan.resources.console.utils import OPTIONS
+from qianfan.transport.call import Request
 from qianfan.transport.client import client_for, options_of
 
-_NO_ROUTE: Final = frozenset({400, 404, 405, 501})
-_SLOWEST: Final = 256 * 1024  # bytes a second that an upload is given time for
-_LONGEST_S: Final = 3600.0
+_LONGEST_S: Final = 3600.0  # a download may take
 
 
 def transport_options(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,30 +27,7 @@ def upload(path: Path, name: str, **options: Any) -> dict[str, Any]:
 
     Returns `path` (what an import takes: `bos:/local/<id>`), `id`, `size` (bytes) and `sha256`.
     Raises StorageNeeded where the platform takes no uploads, such as the cloud."""
-    config = get_config()
-    size = path.stat().st_size
-    timeout_s = min(_LONGEST_S, max(config.CONSOLE_API_RETRY_TIMEOUT, size / _SLOWEST))
-    request = Call(routes.FILE_UPLOAD, query={"name": name}, content=path, creates=True)
-    try:
-        result = make(request, {"request_timeout": timeout_s, **options})["result"]
-    except RequestError as error:
-        if error.status_code not in _NO_ROUTE:
-            raise
-        raise _storage_needed(error) from error
-    except (APIError, KeyError) as error:  # a server that answers a missing route with 200
-        raise _storage_needed(error) from error
-    return dict(result)
-
-
-def _storage_needed(error: Exception) -> StorageNeeded:
-    said = getattr(error, "error_msg", "") or "there is no such route"
-    return StorageNeeded(
-        f"{get_config().CONSOLE_API_BASE_URL} takes no uploads of local rows ({said})",
-        cause=error,
-        advice="put the file into your BOS bucket, import it there in the console, and load the dataset with "
-        "Dataset.load(qianfan_dataset_id=…, is_download_to_local=False); or let QIANFAN_CONSOLE_API_BASE_URL "
-        "point to a platform of your own",
-    )
+    return dict(Files.upload(path, name, **options)["result"])
 
 
 def download(url: str) -> bytes:

@@ -43,14 +43,17 @@ __all__ = [
 ]
 
 
-def loads(data: bytes) -> Any:
-    """The trainer, pipeline, action, model, service or dataset that `dumps` wrote. Pickled bytes raise UnsafeState."""
-    from qianfan.dataset import dataset as _dataset  # noqa: F401  makes its kind known
-    from qianfan.dataset.state import unpack
-    from qianfan.trainer import configs as _configs  # noqa: F401
-    from qianfan.trainer import finetune as _finetune  # noqa: F401
+def loads(data: bytes, wanted: type | None = None) -> Any:
+    """The trainer, pipeline, action, model, service or dataset that `dumps` wrote.
 
-    return unpack(data)
+    wanted: the class it must be of, else InvalidArgumentError. Pickled bytes raise UnsafeState."""
+    from importlib import import_module
+
+    from qianfan.dataset.state import unpack
+
+    for module in ("qianfan.dataset.dataset", "qianfan.trainer.finetune"):  # they make their kinds known
+        import_module(module)
+    return unpack(data, wanted)
 
 
 def __getattr__(name: str) -> object:

@@ -115,7 +115,9 @@ class BaseAction(ExecuteSerializable[Input, Output], ABC):
 
     def loads(self, data: bytes) -> Any:
         """A new action of the saved state; this one stays as it is. Pickled bytes raise UnsafeState."""
-        return saved_state.unpack(data, BaseAction)
+        from qianfan.trainer import loads
+
+        return loads(data, BaseAction)
 
     def to_state(self) -> dict[str, Any]:
         """What is saved; a subclass adds its own members."""

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from qianfan.contract import train_types
 from qianfan.contract.enums import DeployPoolType
@@ -92,7 +92,6 @@ class TrainConfig(_Config):
 
     kind = "train-config"
     other_names = {"epochs": "epoch"}  # noqa: RUF012
-    model_config = ConfigDict(validate_assignment=False, protected_namespaces=())
 
     epoch: int | None = Field(None, ge=1)  # passes over the data
     batch_size: int | None = Field(None, ge=1)  # samples a step
@@ -147,7 +146,6 @@ class DeployConfig(_Config):
     """How to deploy. endpoint_prefix: the endpoint's name, by default one made of the model's ids."""
 
     kind = "deploy-config"
-    model_config = ConfigDict(protected_namespaces=())
 
     name: str = ""
     endpoint_prefix: str = ""

@@ -123,7 +123,9 @@ class LLMFinetune(Trainer):
 
     def loads(self, data: bytes) -> LLMFinetune:
         """A new trainer of what `dumps` wrote; `resume()` goes on with it. Pickled bytes raise UnsafeState."""
-        return saved_state.unpack(data, LLMFinetune)  # type: ignore[no-any-return]
+        from qianfan.trainer import loads
+
+        return loads(data, LLMFinetune)  # type: ignore[no-any-return]
 
     def to_state(self) -> dict[str, Any]:
         """What is saved; handlers are not."""

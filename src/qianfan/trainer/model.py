@@ -135,7 +135,9 @@ class Model(ExecuteSerializable[dict[str, Any], Any]):
 
     def loads(self, data: bytes) -> Any:
         """A new model of what `dumps` wrote. Pickled bytes raise UnsafeState."""
-        return saved_state.unpack(data, Model)
+        from qianfan.trainer import loads
+
+        return loads(data, Model)
 
     def to_state(self) -> dict[str, Any]:
         """What is saved."""
@@ -319,7 +321,9 @@ class Service(ExecuteSerializable[dict[str, Any], Any]):
 
     def loads(self, data: bytes) -> Any:
         """A new service of what `dumps` wrote. Pickled bytes raise UnsafeState."""
-        return saved_state.unpack(data, Service)
+        from qianfan.trainer import loads
+
+        return loads(data, Service)
 
     def own_state(self) -> dict[str, Any]:
         """What is saved of the service without its model."""

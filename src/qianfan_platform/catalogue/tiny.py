@@ -58,7 +58,11 @@ def tokens() -> Iterator[str]:
 
 def byte_alphabet() -> list[str]:
     """The printable character that stands for each byte 0–255, as GPT-2 chose them."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    printable = [
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    ]
     others = (byte for byte in range(256) if byte not in printable)
     letters = {byte: chr(byte) for byte in printable}
     letters.update({byte: chr(256 + n) for n, byte in enumerate(others)})

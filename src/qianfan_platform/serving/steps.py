@@ -28,7 +28,7 @@ async def _failed(step: Step, error: BaseException, *, service_id: int) -> None:
 async def deploy(step: Step, *, service_id: int) -> None:
     """New → Deploying → Done."""
     platform: Platform = step.platform
-    await step("begin", _begin, step, service_id)
+    await _begin(step, service_id)
     async with platform.store.reading() as tx:
         want = await operations.want_of(platform, tx, await operations.get(tx, None, service_id))
     async with platform.fleet.use(want) as (engine, adapter):

@@ -19,8 +19,19 @@ NEEDED = ("torch", "transformers", "peft", "safetensors", "psutil")
 STOP_WITHIN = 60.0  # seconds until a child that does not stop is killed
 LOG_LINES = 2000  # of libraries' output that become events; the rest is left out
 LINE_BYTES = 1 << 20  # the longest event
-PASSED_ON = ("PATH", "HOME", "USER", "LANG", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "PYTHONPATH", "VIRTUAL_ENV")
-PASSED_ON_BEGINNINGS = ("LC_", "LD_", "DYLD_", "CUDA_", "NVIDIA_", "NCCL_", "ROCR_", "HIP_", "COV_", "MALLOC_")
+PASSED_ON = (
+    "PATH",
+    "HOME",
+    "USER",
+    "LANG",
+    "TMPDIR",
+    "TEMP",
+    "TMP",
+    "SYSTEMROOT",
+    "PYTHONPATH",
+    "VIRTUAL_ENV",
+)
+PASSED_ON_BEGINNINGS = ("LC_", "LD_", "DYLD_", "CUDA_", "NVIDIA_", "NCCL_", "ROCR_", "HIP_", "COV_")
 
 
 def missing() -> str | None:
@@ -138,20 +149,25 @@ class Child:
         self.kill()
 
     def outcome(self, code: int) -> Outcome:
-        match self.final:
-            case {"kind": "finished"}:
-                return Outcome("finished", result=self.result, last=self.final)
-            case {"kind": "stopped"}:
-                return Outcome("stopped", last=self.final)
-            case {"kind": "failed", "reason": reason}:
-                return Outcome("failed", reason=reason, last=self.last)
+        final = self.final or {"kind": "silent"}
+        match final["kind"]:
+            case "finished":
+                return Outcome("finished", result=self.result, last=final)
+            case "stopped":
+                return Outcome("stopped", last=final)
+            case "failed":
+                return Outcome("failed", reason=final["reason"], last=self.last)
         if self.asked_to_stop:
             return Outcome("stopped", last=self.last)
         return Outcome("failed", reason=self.death(code), last=self.last)
 
     def death(self, code: int) -> str:
         """Why a child is gone that said nothing."""
-        at = f" after step {self.last['step']} of {self.last['steps']}" if self.last else " before the first step"
+        at = (
+            f" after step {self.last['step']} of {self.last['steps']}"
+            if self.last
+            else " before the first step"
+        )
         said = f"; its last words: {' | '.join(self.tail)}" if self.tail else ""
         if code >= 0:
             return f"the training process ended with code {code}{at}{said}"
@@ -190,6 +206,10 @@ def environment(outer: Mapping[str, str], threads: int) -> dict[str, str]:
         "TRANSFORMERS_OFFLINE": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TRANSFORMERS_VERBOSITY": "error",
+        # Every step asks for the same big blocks; glibc would give them back to the system each time.
+        "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+        "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+        "MALLOC_TOP_PAD_": str(64 << 20),
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # repeatable arithmetic on a GPU
         "PYTHONUNBUFFERED": "1",
     }

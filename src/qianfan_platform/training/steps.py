@@ -47,7 +47,7 @@ async def _failed(step: Step, error: BaseException, *, run_id: int) -> None:
 async def run(step: Step, *, run_id: int) -> None:
     """Train. Each step's result is recorded, so that a restarted server does none of them twice."""
     platform: Platform = step.platform
-    await step("begin", _begin, step, run_id)
+    await _begin(step, run_id)
     parts = await step("rows", _rows, platform, run_id)
     base = await _weights(step, platform, run_id)
     result = await step("train", _train, step, platform, run_id, base, parts)

@@ -51,7 +51,11 @@ def reason(error: Exception) -> str:
                 f"the disk is full ({error.strerror}): free some space and resume; "
                 "the last checkpoint before is whole"
             )
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "out of memory" in str(error):
+    if (
+        isinstance(error, MemoryError)
+        or "can't allocate memory" in str(error)
+        or "out of memory" in str(error)
+    ):
         return "out of memory: lower batch_size or max_seq_len, or train a smaller model"
     return f"{type(error).__name__}: {error}"
 

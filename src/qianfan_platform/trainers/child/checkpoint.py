@@ -25,7 +25,13 @@ from qianfan_platform.trainers.protocol import TrainSpec
 
 KEPT = 2  # checkpoints of a run
 MANIFEST = "manifest.json"
-NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.uint8: "U8", torch.int64: "I64"}
+NAMES = {
+    torch.float32: "F32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.uint8: "U8",
+    torch.int64: "I64",
+}
 
 
 @dataclass
@@ -84,7 +90,9 @@ def save(folder: Path, trainee: Trainee, progress: Progress, who: dict[str, Any]
 
 def newest(folder: Path, not_after: int | None = None) -> Path | None:
     """The newest whole checkpoint of a run. Torn or altered ones are passed over."""
-    return next((p for p in steps_in(folder) if (not_after is None or int(p.name) <= not_after) and whole(p)), None)
+    return next(
+        (p for p in steps_in(folder) if (not_after is None or int(p.name) <= not_after) and whole(p)), None
+    )
 
 
 def steps_in(folder: Path) -> list[Path]:
@@ -173,7 +181,11 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     at = 0
     for name, tensor in tensors.items():
         size = tensor.numel() * tensor.element_size()
-        header[name] = {"dtype": NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [at, at + size]}
+        header[name] = {
+            "dtype": NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [at, at + size],
+        }
         at += size
     head = json.dumps(header).encode()
     head += b" " * (-len(head) % 8)
@@ -181,7 +193,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     def pieces() -> Iterator[Any]:
         yield struct.pack("<Q", len(head)) + head
         for tensor in tensors.values():
-            yield memoryview(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            yield tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
 
     write_file(path, *pieces())
 

@@ -34,7 +34,7 @@ def convert(source: Path, out: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     # Both loaders parse the same metadata several times, three seconds each: read it once.
-    gguf.GGUFReader = functools.lru_cache(maxsize=1)(gguf.GGUFReader)  # type: ignore[misc]
+    setattr(gguf, "GGUFReader", functools.lru_cache(maxsize=1)(gguf.GGUFReader))  # noqa: B010
     if not source.is_file():
         raise Refused(f"there is no file {source.name}")
     tell("reading the weights", 0.05)
@@ -115,7 +115,10 @@ def verify(folder: Path, model: Any, tokenizer: Any) -> None:
         raise Refused(f"the converted model does not read back as it was written: {(other or ['size'])[0]}")
     twin = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     text = "Order 1042: “naïve” café, 你好！\n\tif x >= 10: return"
-    if twin(text)["input_ids"] != tokenizer(text)["input_ids"] or twin.chat_template != tokenizer.chat_template:
+    if (
+        twin(text)["input_ids"] != tokenizer(text)["input_ids"]
+        or twin.chat_template != tokenizer.chat_template
+    ):
         raise Refused("the converted tokenizer does not read back as it was written")
 
 

@@ -42,9 +42,9 @@ class Run:
         ledger = self.open_ledger()
         self.orders.check()
         model.use(self.spec)
-        self.trainee = model.Trainee(self.spec)
-        self.orders.check()
         self.train, self.held_out = ledger.train, ledger.held_out[:HELD_OUT_AT_MOST]
+        self.trainee = model.Trainee(self.spec, max(len(s.ids) for s in self.train + self.held_out))
+        self.orders.check()
         self.steps = self.spec.hyper.epochs * math.ceil(len(self.train) / self.spec.hyper.batch_size)
         if not self.trainee.try_plain_head(min(self.train, key=lambda sample: len(sample.ids))):
             self.events.log("this model scales its output; its own forward pass is used for the loss")
@@ -67,7 +67,9 @@ class Run:
         config = json.loads((spec.base / "config.json").read_bytes())
         limit = min(spec.hyper.max_seq_len, config.get("max_position_embeddings") or spec.hyper.max_seq_len)
         if limit < spec.hyper.max_seq_len:
-            self.events.warn(f"max_seq_len is {spec.hyper.max_seq_len}; this model reads at most {limit} tokens")
+            self.events.warn(
+                f"max_seq_len is {spec.hyper.max_seq_len}; this model reads at most {limit} tokens"
+            )
         ledger = open_ledger(spec.rows, self.encoder, spec.hyper, spec.held_out, spec.seed, limit)
         ledger.write(spec.work / "ledger.jsonl")
         self.events.send("ledger", **ledger.event())
@@ -82,7 +84,9 @@ class Run:
             if place is None and other.name.isdigit():
                 place = checkpoint.newest(other.parent, not_after=int(other.name))
             if place is None:
-                self.events.warn(f"the checkpoint {other.name} is not whole, nor is one before it; starting anew")
+                self.events.warn(
+                    f"the checkpoint {other.name} is not whole, nor is one before it; starting anew"
+                )
         if place is None:
             return None
         self.progress, warnings = checkpoint.restore(place, self.trainee, self.who)
@@ -176,7 +180,12 @@ class Run:
         if not self.held_out:
             return
         loss, tokens = self.trainee.evaluate(self.held_out, self.orders.check)
-        found = {"step": self.progress.step, "loss": loss, "perplexity": math.exp(min(loss, 700)), "tokens": tokens}
+        found = {
+            "step": self.progress.step,
+            "loss": loss,
+            "perplexity": math.exp(min(loss, 700)),
+            "tokens": tokens,
+        }
         self.progress.evaluations.append(found)
         self.events.send("eval", **found)
 

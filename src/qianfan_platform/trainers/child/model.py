@@ -15,6 +15,10 @@ from qianfan_platform.trainers.child.rows import Encoded
 from qianfan_platform.trainers.child.wire import Refused
 from qianfan_platform.trainers.protocol import Hyper, TrainSpec
 
+PLAIN_ATTENTION = 256
+"""Tokens up to which attention is written out on a CPU. The fused kernel saves memory for long samples,
+but its backward pass takes a quarter of a step for short ones: 2.05 against 1.6 CPU seconds."""
+
 
 class Trainee:
     """A causal language model with the weights that change.
@@ -22,16 +26,23 @@ class Trainee:
     Weights that change are held in float32. LoRA's are so from the start; a full fine-tune in bfloat16
     keeps float32 masters beside the model, because bfloat16 swallows small updates."""
 
-    def __init__(self, spec: TrainSpec) -> None:
+    def __init__(self, spec: TrainSpec, longest: int) -> None:
+        """longest: tokens of the longest sample."""
         from transformers import AutoModelForCausalLM
 
+        short = spec.device == "cpu" and longest <= PLAIN_ATTENTION
         self.spec = spec
         dtype = torch.bfloat16 if spec.dtype == "bfloat16" else torch.float32
-        base = AutoModelForCausalLM.from_pretrained(
-            spec.base, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True, attn_implementation=__import__("os").environ.get("ATT","sdpa")
-        ).to(spec.device)
+        base: Any = AutoModelForCausalLM.from_pretrained(
+            spec.base,
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            attn_implementation="eager" if short else "sdpa",
+        )
+        base.to(spec.device)
         base.config.use_cache = False
-        self.limit = int(getattr(base.config, "max_position_embeddings", 0) or 2**31)  # tokens
         self.pad = next(
             (n for n in (base.config.pad_token_id, base.config.eos_token_id, 0) if isinstance(n, int)), 0
         )
@@ -43,17 +54,14 @@ class Trainee:
         changing = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         self.shadows = {name: p for name, p in changing.items() if p.dtype != torch.float32}
         self.weights: dict[str, Tensor] = {
-            name: p.detach().float().requires_grad_() if name in self.shadows else p for name, p in changing.items()
+            name: p.detach().float().requires_grad_() if name in self.shadows else p
+            for name, p in changing.items()
         }
-        self.optimiser = torch.optim.AdamW(
-            [
-                {"params": [w for w in self.weights.values() if w.ndim > 1]},
-                {"params": [w for w in self.weights.values() if w.ndim <= 1], "weight_decay": 0.0},
-            ],
-            lr=0.0,
-            weight_decay=spec.hyper.weight_decay,
-            fused=True,
-        )
+        groups: list[dict[str, Any]] = [
+            {"params": [w for w in self.weights.values() if w.ndim > 1]},
+            {"params": [w for w in self.weights.values() if w.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self.optimiser = torch.optim.AdamW(groups, lr=0.0, weight_decay=spec.hyper.weight_decay, fused=True)
 
     @property
     def trainable(self) -> int:
@@ -67,11 +75,12 @@ class Trainee:
     def logits(self, batch: Batch) -> Tensor:
         """(n, vocabulary) in float32."""
         if not self.plain_head:
-            whole = self.causal(input_ids=batch.ids, use_cache=False).logits
+            whole: Tensor = self.causal(input_ids=batch.ids, use_cache=False).logits
             return whole.flatten(0, 1)[batch.at].float()
         body = self.causal.base_model(input_ids=batch.ids, use_cache=False)
         hidden = body.last_hidden_state.flatten(0, 1)[batch.at]  # (n, hidden)
-        return self.causal.get_output_embeddings()(hidden).float()
+        logits: Tensor = self.causal.get_output_embeddings()(hidden)
+        return logits.float()
 
     @torch.no_grad()
     def try_plain_head(self, sample: Encoded) -> bool:
@@ -91,7 +100,7 @@ class Trainee:
     def backward(self, batch: Batch, trained: int) -> float:
         """Add this micro-batch's share of the gradient. trained: learned tokens of the whole batch."""
         loss = self.losses(batch)
-        (loss / trained).backward()
+        torch.autograd.backward(loss / trained)
         for name, shadow in self.shadows.items():
             if shadow.grad is not None:
                 master = self.weights[name]
@@ -166,7 +175,7 @@ def use(spec: TrainSpec) -> None:
     """Set torch to the run's threads and to repeatable arithmetic. Raises Refused for a missing device."""
     torch.set_num_threads(spec.threads)
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs 3 %, and nothing reads it unwritten
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010 — costs 3 %, and nothing reads it unwritten
     torch.manual_seed(spec.seed)
     if spec.device.startswith("cuda") and not torch.cuda.is_available():
         raise Refused(f"the device {spec.device} is not here: torch sees no GPU; use device cpu")

@@ -31,11 +31,10 @@ def dry_run(trainee: Trainee, train: Sequence[Encoded], held_out: int, orders: O
     group = max(micro_batches(longest), key=lambda group: len(group) * len(group[-1].ids))
     random = torch.get_rng_state()
     try:
-        shortest = min(train, key=lambda sample: len(sample.ids))
-        for samples in ([shortest], group):  # the first wakes the caches and is not timed
+        for _ in range(2):  # the first prepares kernels and memory; the second is as all will be
             orders.check()
             begun = time.perf_counter()
-            trainee.backward(collate(samples, trainee.pad, spec.device), sum(s.trained for s in samples))
+            trainee.backward(collate(group, trainee.pad, spec.device), sum(s.trained for s in group))
             if spec.device.startswith("cuda"):
                 torch.cuda.synchronize()
             taken = time.perf_counter() - begun
@@ -59,7 +58,10 @@ def dry_run(trainee: Trainee, train: Sequence[Encoded], held_out: int, orders: O
     evaluations = (spec.hyper.epochs + 1) * held_out / samples * work / spec.hyper.epochs * FORWARD_SHARE
     # Adam holds two more numbers for each that changes.
     states = 8 * trainee.trainable / 2**20
-    return {"seconds": round(per_token * (work + evaluations), 1), "memory_mib": round(peak_mib(spec) + states)}
+    return {
+        "seconds": round(per_token * (work + evaluations), 1),
+        "memory_mib": round(peak_mib(spec) + states),
+    }
 
 
 def hardly_anything(hyper: Hyper, method: str, steps: int) -> str:

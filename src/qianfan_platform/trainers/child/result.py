@@ -43,7 +43,9 @@ def write_adapter(trainee: Trainee, into: Path) -> None:
     from peft import get_peft_model_state_dict
 
     state = get_peft_model_state_dict(trainee.model)
-    write_tensors(into / "adapter_model.safetensors", {name: tensor.float() for name, tensor in state.items()})
+    write_tensors(
+        into / "adapter_model.safetensors", {name: tensor.float() for name, tensor in state.items()}
+    )
     config = trainee.model.peft_config["default"].to_dict()
     config["base_model_name_or_path"] = trainee.spec.base.name
     config["inference_mode"] = True

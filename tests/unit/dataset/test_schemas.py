@@ -1,0 +1,110 @@
+"""What is wrong with a record, and what is advised."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from qianfan.contract.enums import DataTemplateType as Template
+from qianfan.dataset.schemas import Problem, check_row, is_annotated
+
+GOOD = [{"prompt": "2+2?", "response": [["4"]]}, {"prompt": "times 3?", "response": [["12"]]}]
+
+
+def problem(row: Any, template: Template = Template.NonSortedConversation) -> Problem:
+    found = check_row(row, template, 7, "data.jsonl")
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("row", "template"),
+    [
+        (GOOD, Template.NonSortedConversation),
+        ([{"prompt": "a"}], Template.NonSortedConversation),
+        ([{"system": "Be brief.", "prompt": "a", "response": [["b"]]}], Template.NonSortedConversation),
+        ([{"prompt": "a", "response": [["b"], ["c"]]}], Template.SortedConversation),
+        ("a text", Template.GenericText),
+        ([{"prompt": "a"}], Template.QuerySet),
+    ],
+)
+def test_a_good_record_has_no_problem(row: Any, template: Template) -> None:
+    """Records as the platform documents them pass."""
+    assert check_row(row, template, 1) is None
+
+
+def test_a_problem_says_where_what_and_how_to_mend_it() -> None:
+    """The text of a problem names file, line, field and fix."""
+    text = str(problem([GOOD[0], {"prompt": "b", "response": "c"}]))
+    assert text.startswith("data.jsonl line 7, field [1].response: response is a plain text — fix: ")
+    assert '[["c"]]' in text
+
+
+@pytest.mark.parametrize(
+    ("row", "field", "words"),
+    [
+        ({"prompt": "a", "response": [["b"]]}, "", "not in an array"),
+        ([], "", "no turn"),
+        (["a"], "[0]", "a turn is an object"),
+        ([{"response": [["b"]]}], "[0]", "no prompt"),
+        ([{"prompt": " ", "response": [["b"]]}], "[0].prompt", "empty"),
+        ([{"prompt": 3, "response": [["b"]]}], "[0].prompt", "a number"),
+        ([{"prompt": "a", "response": ["b"]}], "[0].response", "list of texts"),
+        ([{"prompt": "a", "response": [["b"], ["c"]]}], "[0].response", "2 candidates"),
+        ([{"prompt": "a", "response": [["b", "c"]]}], "[0].response[0]", "list of 2"),
+        ([{"prompt": "a", "response": [[""]]}], "[0].response[0][0]", "empty"),
+        ([{"prompt": "a", "response": [[None]]}], "[0].response[0][0]", "null"),
+        ([{"prompt": "a", "response": [["b"]], "answer": 1}], "[0]", "'answer'"),
+        ([GOOD[0], {"prompt": "a", "system": "x", "response": [["b"]]}], "[1].system", "first turn"),
+        ([GOOD[0], {"prompt": "a"}], "[1].response", "no answer"),
+        ("text", "", "a text"),
+        (None, "", "null"),
+    ],
+)
+def test_each_mistake_is_named(row: Any, field: str, words: str) -> None:
+    """Every kind of mistake has its own words and points at its field."""
+    found = problem(row)
+    assert found.field == field
+    assert words in found.what
+    assert found.fix
+
+
+def test_openai_records_are_recognised_and_rewritten() -> None:
+    """The fix for OpenAI's format is the record as it should be."""
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "hello"},
+    ]
+    for row in ({"messages": messages}, messages):
+        found = problem(row)
+        assert "OpenAI" in found.what
+        assert '[{"system": "Be brief.", "prompt": "hi", "response": [["hello"]]}]' in found.fix
+
+
+def test_openai_roles_out_of_order_are_pointed_at() -> None:
+    """Two questions in a row, or an end without an answer, are told apart."""
+    twice = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]
+    assert problem({"messages": twice}).field == "messages[1].role"
+    assert "does not end" in problem({"messages": twice[:1]}).what
+
+
+def test_instruction_records_are_rewritten() -> None:
+    """The fix for instruction, input and output is the record as it should be."""
+    found = problem({"instruction": "Add", "input": "1 2", "output": "3"})
+    assert '[{"prompt": "Add\\n1 2", "response": [["3"]]}]' in found.fix
+
+
+def test_query_sets_and_texts_have_their_own_rules() -> None:
+    """A query set has one question without an answer; a text is a text."""
+    assert problem([{"prompt": "a"}, {"prompt": "b"}], Template.QuerySet).what.endswith("this has 2")
+    assert problem([{"prompt": "a", "response": [["b"]]}], Template.QuerySet).field == "[0].response"
+    assert problem("  ", Template.GenericText).what == "the text is empty"
+
+
+def test_only_answered_conversations_are_annotated() -> None:
+    """Every turn needs an answer."""
+    assert is_annotated(GOOD)
+    assert not is_annotated([GOOD[0], {"prompt": "b", "response": []}])
+    assert not is_annotated("text")

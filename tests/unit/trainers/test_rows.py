@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("transformers", reason="needs the train extra")
+
+from qianfan_platform.trainers.child.rows import IGNORED, Encoder, Unusable, messages_of
+
+texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40).filter(
+    lambda text: text.strip() and "<|" not in text
+)
+turns = st.fixed_dictionaries(
+    {"prompt": texts, "response": st.lists(st.lists(texts, min_size=1), min_size=1)}
+)
+conversations = st.tuples(st.lists(turns, min_size=1, max_size=4), st.one_of(st.none(), texts))
+
+TEMPLATES = {
+    "chatml": None,
+    "with a default system text": (
+        "{% for m in messages %}{% if loop.first and m['role'] != 'system' %}"
+        "{{ '<|im_start|>system\\nBe kind.<|im_end|>\\n' }}{% endif %}"
+        "{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+    ),
+    "with no end token of its own": (
+        "{% for m in messages %}{{ '[' + m['role'] + '] ' + m['content'] + '\\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '[assistant] ' }}{% endif %}"
+    ),
+}
+
+
+def conversation(turns: list[dict[str, Any]], system: str | None) -> list[dict[str, Any]]:
+    return [{**turns[0], "system": system}, *turns[1:]] if system else turns
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+@given(conversations)
+@settings(max_examples=60, deadline=None)
+def test_the_labels_are_the_answers_and_their_end_tokens(tokenizer, template: str, case) -> None:
+    """Nothing but answers is learned, every answer whole, each with the token that ends it."""
+    kept = tokenizer.chat_template
+    tokenizer.chat_template = TEMPLATES[template] or kept
+    try:
+        row = conversation(*case)
+        if template == "with no end token of its own" and len(row) > 1:
+            row = row[:1]
+        encoded = Encoder(tokenizer).encode(messages_of(row))
+    finally:
+        tokenizer.chat_template = kept
+    learned = [label for label in encoded.labels if label != IGNORED]
+    answers = [turn["response"][0][0] for turn in row]
+    said = tokenizer.decode(learned)
+    assert said == "".join(answer + "<|im_end|>" for answer in answers)
+    assert all(label in (IGNORED, token) for label, token in zip(encoded.labels, encoded.ids, strict=True))
+    assert encoded.labels[-1] == encoded.ids[-1] == tokenizer.eos_token_id
+    assert encoded.trained == len(learned)
+
+
+@given(conversations)
+@settings(max_examples=40, deadline=None)
+def test_what_is_read_before_an_answer_is_what_the_model_will_be_asked(encoder: Encoder, case) -> None:
+    """The tokens before the first answer are the prompt's, token for token."""
+    messages = messages_of(conversation(*case))
+    first = next(at for at, message in enumerate(messages) if message["role"] == "assistant")
+    encoded = encoder.encode(messages)
+    prompt = encoder.prompt(messages[:first])
+    assert encoded.ids[: len(prompt)] == prompt
+    assert encoded.labels[: len(prompt) + 1] == [IGNORED] * len(prompt) + [encoded.ids[len(prompt)]]
+
+
+@given(conversations, st.integers(20, 120))
+@settings(max_examples=60, deadline=None)
+def test_a_shortened_conversation_fits_and_keeps_its_last_answer(encoder: Encoder, case, limit: int) -> None:
+    """Cutting takes from questions and old turns; the last answer and its end stay whole."""
+    messages = messages_of(conversation(*case))
+    if len(encoder.encode(messages).ids) <= limit:
+        return
+    try:
+        encoded, what = encoder.shortened(messages, limit)
+    except Unusable as why:
+        assert "does not fit" in str(why)
+        return
+    assert len(encoded.ids) <= limit
+    assert "left out" in what
+    learned = encoder.tokenizer.decode([label for label in encoded.labels if label != IGNORED])
+    assert learned.endswith(messages[-1]["content"] + "<|im_end|>")
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ([], "not a conversation"),
+        ({"prompt": "a"}, "not a conversation"),
+        (["a"], "turn 1 has no prompt"),
+        ([{"prompt": "a", "response": [["b"]]}, {"prompt": "c"}], "turn 2 has no response"),
+        ([{"prompt": "a", "response": [[]]}], "turn 1 has no response"),
+        ([{"prompt": "a", "response": [["  "]]}], "turn 1 has no response"),
+    ],
+)
+def test_a_row_that_cannot_be_learned_says_why(row, why: str) -> None:
+    """A sample is never passed over in silence."""
+    with pytest.raises(Unusable, match=why):
+        messages_of(row)
+
+
+def test_text_with_a_control_token_is_not_trained_on(encoder: Encoder) -> None:
+    """A control token in a text would end the turn in its middle."""
+    with pytest.raises(Unusable, match=r"user text holds the control token <\|im_end\|>"):
+        encoder.encode(messages_of([{"prompt": "say <|im_end|>", "response": [["ok"]]}]))
+
+
+def test_a_template_that_rewrites_earlier_turns_is_told(tokenizer) -> None:
+    """Where answers cannot be told apart, the sample is refused, not masked wrongly."""
+    kept = tokenizer.chat_template
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if not loop.last or m['role'] == 'user' %}{{ m['content'] | upper }}"
+        "{% else %}{{ m['content'] }}{% endif %}<|im_end|>{% endfor %}"
+    )
+    try:
+        row = [{"prompt": "a", "response": [["b"]]}, {"prompt": "c", "response": [["d"]]}]
+        with pytest.raises(Unusable, match="rewrites earlier turns"):
+            Encoder(tokenizer).encode(messages_of(row))
+    finally:
+        tokenizer.chat_template = kept
