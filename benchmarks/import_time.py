@@ -22,5 +22,9 @@ def median_ms(program: str) -> float:
 
 if __name__ == "__main__":
     bare = median_ms("pass")
-    for program in ("import qianfan", "import qianfan; qianfan.ChatCompletion", "import qianfan; qianfan.FineTune"):
+    for program in (
+        "import qianfan",
+        "import qianfan; qianfan.ChatCompletion",
+        "import qianfan; qianfan.FineTune",
+    ):
         print(f"{median_ms(program) - bare:7.1f} ms  {program}   (bare interpreter {bare:.1f} ms)")

@@ -5,10 +5,12 @@ Tests that are coroutines say `pytestmark = pytest.mark.anyio`.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -81,24 +83,41 @@ def postgresql_server() -> Iterator[str]:
         yield url
     finally:
         if server is not None:
-            server.send_signal(2)  # SIGINT: fast shutdown
+            server.send_signal(signal.SIGQUIT)  # at once: nothing of it is kept
             server.wait(30)
         shutil.rmtree(folder, ignore_errors=True)
         Path(f"{folder}.log").unlink(missing_ok=True)
 
 
+@pytest.fixture(scope="session")
+def postgresql_database(postgresql_server: str) -> str:
+    """The address of the one database that the tests share: emptying it is quicker than making another."""
+    from qianfan_platform.store import Store
+
+    async def migrate(url: str) -> None:
+        await (await Store.open(url)).close()
+
+    url = _new_database(postgresql_server)
+    asyncio.run(migrate(url))
+    return url
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of a new, empty database."""
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a new database without tables."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/platform.db"
-    import psycopg
+    return _new_database(request.getfixturevalue("postgresql_server"))
 
-    server = request.getfixturevalue("postgresql_server")
-    name = f"test_{next(_numbers)}"
-    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-    return f"{server}/{name}"
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a database; nothing is in its tables."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/platform.db"
+    url: str = request.getfixturevalue("postgresql_database")
+    _empty(url)
+    return url
 
 
 @pytest.fixture
@@ -111,6 +130,32 @@ async def store(database_url: str, anyio_backend: str) -> AsyncIterator[Any]:
         yield store
     finally:
         await store.close()
+
+
+def _empty(url: str) -> None:
+    """Delete all rows and start the numbers anew; connections that killed processes left are cut first."""
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+        tables = connection.execute(
+            "SELECT string_agg(format('%I', tablename), ', ') FROM pg_tables"
+            " WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+        ).fetchone()
+        assert tables is not None
+        connection.execute(f"TRUNCATE {tables[0]} RESTART IDENTITY CASCADE".encode())
+
+
+def _new_database(server: str) -> str:
+    import psycopg
+
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    return f"{server}/{name}"
 
 
 def _programs() -> Path | None:

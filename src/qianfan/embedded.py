@@ -104,7 +104,7 @@ def start(
         }
         running = Embedded(base_url, folder, environment, process, log_file, undo)
         if use:
-            undo.enter_context(_configured(environment))
+            undo.enter_context(configured(environment))
         return running
     except BaseException:
         process.kill()
@@ -188,7 +188,7 @@ def _tail(log_file: Path) -> str:
 
 
 @contextlib.contextmanager
-def _configured(environment: dict[str, str]) -> Iterator[None]:
+def configured(environment: dict[str, str]) -> Iterator[None]:
     """Point this process's configuration at the platform, and put it back afterwards."""
     from .config import get_config
 

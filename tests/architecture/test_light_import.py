@@ -5,7 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 
-HEAVY = {"torch", "numpy", "pyarrow", "pydantic", "pyreqwest", "typer", "rich", "asyncio", "logging", "orjson"}
+HEAVY = {
+    "torch",
+    "numpy",
+    "pyarrow",
+    "pydantic",
+    "pyreqwest",
+    "typer",
+    "rich",
+    "asyncio",
+    "logging",
+    "orjson",
+}
 
 
 def run(program: str) -> subprocess.CompletedProcess[str]:
@@ -32,7 +43,9 @@ def test_a_console_class_loads_no_server_and_no_tensors() -> None:
         "print(*sorted({name.split('.')[0] for name in sys.modules}))"
     )
     assert done.stderr == ""
-    assert not {"torch", "numpy", "pyarrow", "pydantic", "fastapi", "qianfan_platform"} & set(done.stdout.split())
+    assert not {"torch", "numpy", "pyarrow", "pydantic", "fastapi", "qianfan_platform"} & set(
+        done.stdout.split()
+    )
 
 
 def test_every_name_of_the_table_resolves() -> None:

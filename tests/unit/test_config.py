@@ -41,7 +41,7 @@ def test_empty_counts_as_not_set(tmp_path: Path) -> None:
     """An empty variable does not hide the file's value, and an empty attribute goes back to the default."""
     (tmp_path / ".env").write_text("QIANFAN_AK=file\n")
     config = Config.load({"QIANFAN_AK": "", "QIANFAN_BASE_URL": "  "}, tmp_path)
-    assert (config.AK, config.BASE_URL) == ("file", SETTINGS["BASE_URL"][1])
+    assert ("file", SETTINGS["BASE_URL"][1]) == (config.AK, config.BASE_URL)
     config.AK = ""
     assert config.AK is None
 

@@ -14,33 +14,14 @@ from qianfan.contract.enums import DataTemplateType
 from qianfan.contract.ids import random_word
 from qianfan.dataset import state as saved_state
 from qianfan.dataset.formats import FormatError, write_jsonl, write_txt
+from qianfan.dataset.problems import DatasetFormatError, check_rows
 from qianfan.dataset.progress import working
-from qianfan.dataset.schemas import Problem, check_row, is_annotated
 from qianfan.dataset.sources import FileDataSource, QianfanDataSource, new_name
 from qianfan.dataset.upload import transport_options, upload
-from qianfan.errors import InvalidArgumentError, ValidationError
+from qianfan.errors import InvalidArgumentError
 from qianfan.utils.logging import logger
 
-SHOWN_PROBLEMS: Final = 20
 CONVERSATION: Final = DataTemplateType.NonSortedConversation
-
-
-class DatasetFormatError(FormatError, ValidationError):
-    """A file of a dataset cannot be read; `problem` says where."""
-
-    def __init__(self, problem: Problem) -> None:
-        ValidationError.__init__(self, str(problem))
-        self.problem = problem
-
-
-class InvalidRows(ValidationError):
-    """Rows that do not fit their template. problems: the first 20. count: how many rows have one."""
-
-    def __init__(self, problems: list[Problem], count: int, rows: int, template: DataTemplateType) -> None:
-        self.problems, self.count = problems, count
-        more = f"\n… and {count - len(problems)} more" if count > len(problems) else ""
-        listed = "\n".join(map(str, problems))
-        super().__init__(f"{count} of {rows} records do not fit the template {template.name}:\n{listed}{more}")
 
 
 @saved_state.saved
@@ -70,6 +51,7 @@ class Dataset:
         self._rows = [] if rows is None and self.inner_data_source_cache is None else rows
         self._lines = array("Q", lines if lines is not None else range(1, len(self._rows or ()) + 1))
         self._count: int | None = None  # of a file whose rows are not kept
+        self._changed = False  # the rows are no longer those of the source
 
     @classmethod
     def load(
@@ -94,7 +76,10 @@ class Dataset:
         Raises ValueError when nothing is given, FileNotFoundError, and ValidationError with line and column
         for a file that cannot be read. ak, sk and retry options are taken for the calls of the console."""
         given = {"bos_load_args": bos_load_args, "huggingface_dataset": huggingface_dataset}
-        given |= {"bos_source_args": bos_source_args, "organize_data_as_group": organize_data_as_group or None}
+        given |= {
+            "bos_source_args": bos_source_args,
+            "organize_data_as_group": organize_data_as_group or None,
+        }
         for name, value in given.items():
             if value is not None:
                 raise InvalidArgumentError(
@@ -105,7 +90,9 @@ class Dataset:
             source = FileDataSource(data_file, file_format)
         options = transport_options(kwargs)
         if source is None and qianfan_dataset_id is not None:
-            source = QianfanDataSource.get_existed_dataset(qianfan_dataset_id, is_download_to_local, **options)
+            source = QianfanDataSource.get_existed_dataset(
+                qianfan_dataset_id, is_download_to_local, **options
+            )
         if source is None:
             raise ValueError("nothing to load: give source=, data_file= or qianfan_dataset_id=")
         dataset = cls(source=source)
@@ -162,10 +149,10 @@ class Dataset:
             target = QianfanDataSource.get_existed_dataset(qianfan_dataset_id, False, **options)
         if target is None and qianfan_dataset_create_args is None:
             target = self.inner_data_source_cache
+            if isinstance(target, QianfanDataSource) and not self._changed:
+                return True  # it is on the platform already
             if not isinstance(target, FileDataSource):
-                if target is not None:
-                    return True  # it is on the platform already
-                raise ValueError("nowhere to save: give data_file=, qianfan_dataset_id= or another target")
+                raise ValueError("nowhere to save: give data_file= or qianfan_dataset_create_args={}")
         if isinstance(target, FileDataSource):
             if schema is not None:
                 self.check(DataTemplateType(schema))
@@ -179,6 +166,7 @@ class Dataset:
                 target = self.to_platform(target, arguments, **options)
         if replace_source:
             self.inner_data_source_cache, self._rows, self._count = target, None, None
+            self._changed = False
             if isinstance(target, FileDataSource):
                 self._count = sum(1 for _ in self._read())
         return True
@@ -216,32 +204,17 @@ class Dataset:
         """Check every row against a template. Returns whether all are annotated.
 
         Raises ValidationError (`problems`, `count`) that lists the first 20 problems by line."""
-        problems: list[Problem] = []
-        count = rows = 0
-        all_annotated = True
-        source = self._source_name()
-        for line, row in self._numbered():
-            rows += 1
-            shaped = self._shaped(row, template)
-            problem = check_row(shaped, template, line, source)
-            annotated = problem is None and is_annotated(shaped)
-            if problem is None and only_annotated and not annotated:
-                fix = 'add response to every turn: [["…"]]; training needs answers'
-                problem = Problem(line, "the conversation has no answer", fix, source=source)
-            all_annotated = all_annotated and annotated
-            if problem is not None:
-                count += 1
-                if len(problems) < SHOWN_PROBLEMS:
-                    problems.append(problem)
-        if problems:
-            raise InvalidRows(problems, count, rows, template)
-        if not rows:
-            raise ValidationError(f"the dataset {source or ''} has no records".replace("  ", " "), advice="add some")
-        return all_annotated
+        shaped = ((line, self._shaped(row, template)) for line, row in self._numbered())
+        return check_rows(shaped, template, self._source_name(), only_annotated=only_annotated)
 
     def is_dataset_located_in_qianfan(self) -> bool:
         """True when the dataset is used where it lies on the platform."""
         return isinstance(self.inner_data_source_cache, QianfanDataSource) and self._rows is None
+
+    @property
+    def is_changed(self) -> bool:
+        """True when rows were added, filtered or mapped since they were loaded."""
+        return self._changed
 
     def is_dataset_generic_text(self) -> bool:
         """True when the dataset's template is GenericText."""
@@ -268,6 +241,7 @@ class Dataset:
         rows.extend(new)
         last = self._lines[-1] if self._lines else 0
         self._lines.extend(range(last + 1, last + 1 + len(new)))
+        self._changed = True
         return self
 
     def filter(self, op: Callable[[Any], bool], **kwargs: Any) -> Dataset:
@@ -279,7 +253,7 @@ class Dataset:
                 raise ValueError(f"the filter returned {answer!r} for a row; it must return True or False")
             return answer
 
-        return self._replaced((line, row) for line, row in self._numbered() if kept(row))
+        return self._replaced((line, row) for line, row in self._numbered() if kept(row))._touched()
 
     def map(self, op: Callable[[Any], Any], **kwargs: Any) -> Dataset:
         """Replace each row by what `op` returns for it; a row for which that is empty goes. Returns self."""
@@ -290,10 +264,12 @@ class Dataset:
                 if not new:
                     continue
                 if not isinstance(new, (dict, list, str)):
-                    raise ValueError(f"the map returned {type(new).__name__}; a row is a dict, a list or a text")
+                    raise ValueError(
+                        f"the map returned {type(new).__name__}; a row is a dict, a list or a text"
+                    )
                 yield line, new
 
-        return self._replaced(mapped())
+        return self._replaced(mapped())._touched()
 
     def __len__(self) -> int:
         source = self.inner_data_source_cache
@@ -344,9 +320,9 @@ class Dataset:
     def to_state(self) -> dict[str, Any]:
         """What is saved."""
         source = self.inner_data_source_cache
-        if isinstance(source, QianfanDataSource):
+        if isinstance(source, QianfanDataSource) and not self._changed:
             return {"source": source.to_state()}
-        if source is not None and self._rows is None:
+        if isinstance(source, FileDataSource) and not self._changed:
             return {"file": str(Path(source.path).resolve()), "file_format": source.file_format}
         return {"rows": self._rows, "lines": list(self._lines)}
 
@@ -383,6 +359,10 @@ class Dataset:
         assert self._rows is not None
         return self._rows
 
+    def _touched(self) -> Dataset:
+        self._changed = True
+        return self
+
     def _replaced(self, numbered: Iterable[tuple[int, Any]]) -> Dataset:
         rows, lines = [], array("Q")
         for line, row in numbered:
@@ -394,7 +374,10 @@ class Dataset:
     def _download(self, **options: Any) -> None:
         assert isinstance(self.inner_data_source_cache, QianfanDataSource)
         with working("loading the dataset from the platform", None):
-            fetched = ((index, row) for index, (_, row) in enumerate(self.inner_data_source_cache.fetch(**options), 1))
+            fetched = (
+                (index, row)
+                for index, (_, row) in enumerate(self.inner_data_source_cache.fetch(**options), 1)
+            )
             try:
                 self._replaced(fetched)
             except FormatError as error:
@@ -435,7 +418,7 @@ class Dataset:
         text = template is DataTemplateType.GenericText
         suffix = "txt" if text else "jsonl"
         stem = Path(source.path).stem if isinstance(source, FileDataSource) else "dataset"
-        if isinstance(source, FileDataSource) and self._rows is None and source.file_format == suffix:
+        if isinstance(source, FileDataSource) and not self._changed and source.file_format == suffix:
             if not any(isinstance(row, dict) for row in self):
                 return Path(source.path), f"{stem}.{suffix}"
             logger.info("%s: rows are wrapped in an array for the platform", Path(source.path).name)

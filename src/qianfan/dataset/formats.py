@@ -47,7 +47,9 @@ def read_json(chunks: Iterable[bytes], source: str = "") -> Rows:
         document = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         fix = "repair the JSON; a file with one record on each line is .jsonl"
-        raise FormatError(Problem(error.lineno, _reason(error), fix, column=error.colno, source=source)) from None
+        raise FormatError(
+            Problem(error.lineno, _reason(error), fix, column=error.colno, source=source)
+        ) from None
     yield from enumerate(document if isinstance(document, list) else [document], 1)
 
 
@@ -86,7 +88,9 @@ def write_jsonl(rows: Iterable[Any]) -> Iterator[bytes]:
         try:
             yield orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
         except TypeError as error:
-            raise FormatError(Problem(number, f"the row is not plain JSON: {error}", "use plain values")) from None
+            raise FormatError(
+                Problem(number, f"the row is not plain JSON: {error}", "use plain values")
+            ) from None
 
 
 def write_json(rows: Iterable[Any]) -> Iterator[bytes]:
@@ -102,7 +106,11 @@ def write_csv(rows: Iterable[Any]) -> Iterator[bytes]:
     header: list[str] | None = None
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict) or (header is not None and set(row) - set(header)):
-            what = "the row is no object" if not isinstance(row, dict) else "the row has other columns than the first"
+            what = (
+                "the row is no object"
+                if not isinstance(row, dict)
+                else "the row has other columns than the first"
+            )
             raise FormatError(Problem(number, what, "write conversations as jsonl; csv takes flat rows"))
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
@@ -151,7 +159,9 @@ def _lines(chunks: Iterable[bytes], source: str) -> Iterator[tuple[int, bytes]]:
             size += len(rest)
         if size > MAX_LINE:
             fix = "write one record on each line; a file that is one JSON document is .json"
-            raise FormatError(Problem(number, f"the line is longer than {MAX_LINE >> 20} MiB", fix, source=source))
+            raise FormatError(
+                Problem(number, f"the line is longer than {MAX_LINE >> 20} MiB", fix, source=source)
+            )
     if waiting:
         line = b"".join(waiting)
         yield number, _without_mark(line, source) if first else line
@@ -189,7 +199,9 @@ def _utf8(line: bytes, number: int, source: str) -> str:
         return line.decode()
     except UnicodeDecodeError as bad:
         column = len(line[: bad.start].decode(errors="replace")) + 1
-        problem = Problem(number, "the line is not UTF-8", "save the file as UTF-8", column=column, source=source)
+        problem = Problem(
+            number, "the line is not UTF-8", "save the file as UTF-8", column=column, source=source
+        )
         raise FormatError(problem) from None
 
 

@@ -161,7 +161,9 @@ def _openai(messages: Any) -> None:
     """Always raises: says that this is OpenAI's format, or where its roles are out of order."""
     what = "this is a record in OpenAI's chat format"
     if not isinstance(messages, list) or not all(isinstance(m, Mapping) for m in messages):
-        raise _Bad(f"{what}, and its messages are {_kind(messages)}, not a list of objects", f"write it as {_SHAPE}")
+        raise _Bad(
+            f"{what}, and its messages are {_kind(messages)}, not a list of objects", f"write it as {_SHAPE}"
+        )
     rest = list(messages)
     system = rest.pop(0).get("content") if rest and rest[0].get("role") == "system" else None
     for index, message in enumerate(rest):
@@ -250,6 +252,6 @@ def _kind(value: Any) -> str:
     if value is None:
         return "null"
     for kind, name in ((bool, "a boolean"), (str, "a text"), ((int, float), "a number"), (list, "a list")):
-        if isinstance(value, kind):  # type: ignore[arg-type]
+        if isinstance(value, kind):
             return name
     return "an object"

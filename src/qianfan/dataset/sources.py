@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import IO, Any, ClassVar, Final
 
 from qianfan.config import get_config
 from qianfan.contract.enums import (
@@ -79,8 +79,7 @@ class FileDataSource:
 
     def _pieces(self) -> Iterator[bytes]:
         with Path(self.path).open("rb") as file:
-            while piece := file.read(PIECE):
-                yield piece
+            yield from _pieces(file)
 
 
 @dataclass
@@ -184,8 +183,12 @@ class QianfanDataSource:
     def start_import(self, remote: str, *, annotated: bool, **options: Any) -> None:
         """Start the import of an uploaded file, `bos:/…`."""
         if self.storage_type == DataStorageType.PrivateBos and not remote.startswith("bos:/local/"):
-            raise StorageNeeded("the dataset lies in a bucket of yours", advice="upload the file there with BOS")
-        Data.create_data_import_task(self.id, annotated, DataSourceType.PrivateBos, remote, **self._options(options))
+            raise StorageNeeded(
+                "the dataset lies in a bucket of yours", advice="upload the file there with BOS"
+            )
+        Data.create_data_import_task(
+            self.id, annotated, DataSourceType.PrivateBos, remote, **self._options(options)
+        )
 
     def wait_for_import(self, stop: threading.Event | None = None, **options: Any) -> None:
         """Wait until the import has ended. Raises QianfanRequestError when it failed."""
@@ -216,7 +219,9 @@ class QianfanDataSource:
             self.refresh(**options)
         if not self.info.get("entityCount"):
             raise LookupError(f"dataset {self.id} has no records on the platform")
-        Data.create_dataset_export_task(self.id, DataExportDestinationType.PlatformBos, **self._options(options))
+        Data.create_dataset_export_task(
+            self.id, DataExportDestinationType.PlatformBos, **self._options(options)
+        )
         ended = (DataExportStatus.Finished, DataExportStatus.Failed)
         every = get_config().EXPORT_STATUS_POLLING_INTERVAL
         self._wait(lambda info: info.get("exportStatus") in ended, every, stop, options)
@@ -241,7 +246,7 @@ class QianfanDataSource:
                         advice="raise QIANFAN_EXPORT_FILE_SIZE_LIMIT, or use is_download_to_local=False",
                     )
                 with archive.open(member) as file:
-                    yield from READERS[format](iter(lambda file=file: file.read(PIECE), b""), member.filename)
+                    yield from READERS[format](_pieces(file), member.filename)
 
     def _wait(
         self,
@@ -250,12 +255,15 @@ class QianfanDataSource:
         stop: threading.Event | None,
         options: dict[str, Any],
     ) -> None:
-        wait_until(lambda: self.refresh(**options), lambda result: final(result["versionInfo"]), every, stop=stop)
+        wait_until(
+            lambda: self.refresh(**options), lambda result: final(result["versionInfo"]), every, stop=stop
+        )
 
     def _failed(self, what: str, why: Any) -> QianfanRequestError:
         reason = progress_of(self.info).get("reason") or why or "no reason is given"
         return QianfanRequestError(
-            f"the {what} of dataset {self.id} failed: {reason}", advice="mend the data and save the dataset again"
+            f"the {what} of dataset {self.id} failed: {reason}",
+            advice="mend the data and save the dataset again",
         )
 
     def _options(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -275,6 +283,11 @@ class QianfanDataSource:
 def new_name(stem: str, word: str) -> str:
     """A name for a dataset, made of a file's and a random word; at most 40 characters."""
     return f"{stem[:31] or 'dataset'}_{word}"
+
+
+def _pieces(file: IO[bytes]) -> Iterator[bytes]:
+    while piece := file.read(PIECE):
+        yield piece
 
 
 def _enum(cls: Any, value: Any) -> Any:

@@ -59,7 +59,9 @@ def unpack(data: bytes, wanted: type | None = None) -> Any:
     try:
         document = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise UnsafeState("these bytes are no saved state", cause=error, advice="give what dumps() returned") from error
+        raise UnsafeState(
+            "these bytes are no saved state", cause=error, advice="give what dumps() returned"
+        ) from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise UnsafeState("this JSON is no saved state", advice="give what dumps() returned")
     if document.get("version") != VERSION:
@@ -86,7 +88,9 @@ def _plain(value: Any, where: str) -> Any:
         return {_KIND: value.kind, "state": state}
     if isinstance(value, Mapping):
         if _KIND in value:
-            raise InvalidArgumentError(f"{where} has a member {_KIND!r}, which is reserved", advice="rename it")
+            raise InvalidArgumentError(
+                f"{where} has a member {_KIND!r}, which is reserved", advice="rename it"
+            )
         return {str(key): _plain(item, f"{where}.{key}") for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]

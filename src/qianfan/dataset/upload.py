@@ -60,4 +60,3 @@ def download(url: str) -> bytes:
             advice="raise QIANFAN_EXPORT_FILE_SIZE_LIMIT, or use the dataset with is_download_to_local=False",
         )
     return reply.body
-

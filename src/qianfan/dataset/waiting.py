@@ -73,7 +73,9 @@ def progress_of(answer: Any) -> dict[str, Any]:
 def poll_after(answer: Any) -> float | None:
     """Seconds after which the platform wants to be asked again, or None."""
     hint = progress_of(answer).get("pollAfter")
-    return float(hint) if isinstance(hint, (int, float)) and not isinstance(hint, bool) and hint >= 0 else None
+    return (
+        float(hint) if isinstance(hint, (int, float)) and not isinstance(hint, bool) and hint >= 0 else None
+    )
 
 
 def member_of(value: Any, name: str) -> Any:

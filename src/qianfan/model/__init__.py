@@ -1,7 +1,21 @@
-"""Models and services as objects, under their later name; `qianfan.trainer.model` is the same."""
+"""Models and services: publish, deploy, ask. The trainer's pages know them as `qianfan.trainer.model`."""
 
 from __future__ import annotations
 
-from qianfan.trainer.model import Model, Service, model_deploy
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .model import Model as Model
+    from .model import Service as Service
+    from .model import model_deploy as model_deploy
 
 __all__ = ["Model", "Service", "model_deploy"]
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name not in __all__:
+        raise AttributeError(f"module 'qianfan.model' has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.model"), name)
+    globals()[name] = value
+    return value

@@ -1,7 +1,101 @@
-"""`DeployConfig` under its later name."""
+"""What a deployment is told: `DeployConfig`; and what its kind of configuration has in common."""
 
 from __future__ import annotations
 
-from qianfan.trainer.configs import DeployConfig
+import difflib
+import json
+from pathlib import Path
+from typing import Any, ClassVar
 
-__all__ = ["DeployConfig"]
+from pydantic import BaseModel, Field, ValidationError
+
+from qianfan.contract.enums import DeployPoolType
+from qianfan.dataset.state import saved
+from qianfan.errors import InvalidArgumentError, need
+from qianfan.model.consts import ServiceType
+from qianfan.utils.logging import logger
+
+
+class Config(BaseModel):
+    """Checks values at construction; a name it does not know is logged with the name that was meant."""
+
+    kind: ClassVar[str] = "config"
+    other_names: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, **data: Any) -> None:
+        name = type(self).__name__
+        for other, known in self.other_names.items():
+            if other in data:
+                value = data.pop(other)
+                if data.setdefault(known, value) != value:
+                    raise InvalidArgumentError(
+                        f"{name} got {known}={data[known]!r} and {other}={value!r}",
+                        advice=f"they are one and the same; give {known}",
+                    )
+        fields = type(self).model_fields
+        for unknown in [key for key in data if key not in fields]:
+            near = difflib.get_close_matches(unknown, [*fields, *self.other_names], 1)
+            meant = f"; did you mean {near[0]!r}?" if near else f"; it knows {', '.join(fields)}"
+            logger.warning("%s has no field %r, so it is ignored%s", name, unknown, meant)
+            del data[unknown]
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            wrong = error.errors(include_url=False)[0]
+            place = ".".join(map(str, wrong["loc"])) or "a value"
+            reason = wrong["msg"].removeprefix("Value error, ")
+            raise InvalidArgumentError(
+                f"{name}.{place} cannot be {wrong.get('input')!r}: {reason}",
+                advice=f"mend {place} and try again",
+            ) from None
+
+    def to_state(self) -> dict[str, Any]:
+        """The fields as plain values."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Any:
+        """A configuration of a saved state."""
+        return cls(**state)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Any:
+        """Read a configuration from a .yaml or .json file.
+
+        Raises FileNotFoundError, and InvalidArgumentError for another suffix or other content."""
+        file = Path(path)
+        text = file.read_text(encoding="utf-8")
+        if file.suffix == ".json":
+            try:
+                values = json.loads(text)
+            except ValueError as error:
+                raise InvalidArgumentError(f"{file.name} is not JSON: {error}", advice="repair it") from error
+        elif file.suffix in (".yaml", ".yml"):
+            yaml = need(
+                "yaml", why="to read yaml files; install PyYAML, or write the file as .json", extra="train"
+            )
+            values = yaml.safe_load(text)
+        else:
+            raise InvalidArgumentError(
+                f"{file.name} is neither .yaml nor .json", advice="name it by its format"
+            )
+        if not isinstance(values, dict):
+            raise InvalidArgumentError(
+                f"{file.name} holds no table of fields", advice="write `epoch: 1`, one a line"
+            )
+        return cls(**values)
+
+
+@saved
+class DeployConfig(Config):
+    """How to deploy. endpoint_prefix: the endpoint's name, by default one made of the model's ids."""
+
+    kind: ClassVar[str] = "deploy-config"
+
+    name: str = ""
+    endpoint_prefix: str = ""
+    description: str = ""
+    replicas: int = Field(default=1, ge=1)
+    pool_type: DeployPoolType = DeployPoolType.PrivateResource
+    service_type: ServiceType = ServiceType.Chat
+    extras: Any = None

@@ -1,7 +1,25 @@
-"""`ServiceType` under its later name."""
+"""Types and states of a service. The words of the wire are in `qianfan.resources.console.consts`."""
 
 from __future__ import annotations
 
-from qianfan.trainer.consts import ServiceStatus, ServiceType
+from enum import Enum
 
-__all__ = ["ServiceStatus", "ServiceType"]
+
+class ServiceStatus(str, Enum):  # noqa: UP042
+    """Where a deployment stands."""
+
+    Unknown = "Unknown"
+    Created = "Created"
+    Deploying = "Deploying"
+    Deployed = "Deployed"
+    DeployFailed = "DeployFailed"
+    DeployStopped = "DeployStopped"
+
+
+class ServiceType(str, Enum):  # noqa: UP042
+    """What a service answers; decides the class that `Service.get_res()` gives."""
+
+    Chat = "Chat"
+    Completion = "Completion"
+    Embedding = "Embedding"
+    Text2Image = "Text2Image"

@@ -7,45 +7,31 @@ import functools
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from qianfan.contract.ids import random_word
 from qianfan.dataset import state as saved_state
 from qianfan.errors import InternalError, InvalidArgumentError, TrainingFailed
+from qianfan.model.runnable import Executable, ExecuteSerializable, Input, Output, Serializable
 from qianfan.trainer.consts import ActionState, FinetuneStatus, status_of
 from qianfan.trainer.event import Event, EventHandler, dispatch_event
 
-Input = TypeVar("Input")
-Output = TypeVar("Output")
+__all__ = [
+    "BaseAction",
+    "Executable",
+    "ExecuteSerializable",
+    "Pipeline",
+    "RunStopped",
+    "Serializable",
+    "Trainer",
+    "with_event",
+]
+
 T = TypeVar("T")
 
 
 class RunStopped(TrainingFailed):
     """The run was stopped before it ended."""
-
-
-class Executable(Generic[Input, Output], ABC):
-    """Something that turns an input into an output."""
-
-    @abstractmethod
-    def exec(self, input: Input | None = None, **kwargs: Any) -> Output:
-        """Do the work."""
-
-
-class Serializable(ABC):
-    """Something whose state can be written down and read again."""
-
-    @abstractmethod
-    def dumps(self) -> bytes | None:
-        """The state as bytes."""
-
-    @abstractmethod
-    def loads(self, data: bytes) -> Any:
-        """A new object of the state that `dumps` wrote."""
-
-
-class ExecuteSerializable(Executable[Input, Output], Serializable):
-    """Both: what can be executed and saved."""
 
 
 class BaseAction(ExecuteSerializable[Input, Output], ABC):
@@ -140,6 +126,14 @@ class BaseAction(ExecuteSerializable[Input, Output], ABC):
         self._input, self.result = state.get("input"), state.get("result")
         return self
 
+    def _adopt(self, stop: threading.Event) -> None:
+        """Share the pipeline's stop; only the outermost pipeline clears it."""
+        self._stop, self._in_pipeline = stop, True
+
+    def _clear_stop(self) -> None:
+        if not self._in_pipeline:
+            self._stop.clear()
+
     def _tell(self, state: ActionState, description: str, data: Any) -> None:
         self.state = state
         event = Event(self.id, state, description, data, action_class=type(self).__name__)
@@ -159,8 +153,7 @@ class BaseAction(ExecuteSerializable[Input, Output], ABC):
         if self._telling:
             return work()
         self._telling, self._stop_told = True, False
-        if not self._in_pipeline:
-            self._stop.clear()
+        self._clear_stop()
         try:
             self.action_event(ActionState.Preceding, data={})
             result = work()
@@ -224,7 +217,7 @@ class Pipeline(BaseAction[dict[str, Any], dict[str, Any]]):
         self.current_action = ""
         self._working = False  # the current action is at it
         for action in [*actions, *self.post_actions]:
-            action._stop, action._in_pipeline = self._stop, True
+            action._adopt(self._stop)
             if event_handler is not None and action.event_dispatcher is None:
                 action.event_dispatcher = event_handler
 
@@ -237,7 +230,6 @@ class Pipeline(BaseAction[dict[str, Any], dict[str, Any]]):
 
     def exec(self, input: dict[str, Any] | None = None, **kwargs: Any) -> dict[str, Any]:
         """Run all actions and return the last output; a stopped pipeline returns the last one there is."""
-        self._stop.clear()
         self._input = copy.deepcopy(input)
         return self._told(lambda: self._run(input, 0, **kwargs))
 
@@ -247,12 +239,11 @@ class Pipeline(BaseAction[dict[str, Any], dict[str, Any]]):
         """Run from an action on. start: its index or its id, else InvalidArgumentError.
 
         input: of that action; by default what the action before it left."""
-        self._stop.clear()
+        self._clear_stop()
         return self._run(input, self._index(start), **kwargs)
 
     def resume(self, **kwargs: Any) -> dict[str, Any]:
         """Go on with the current action, then with those after it; one that never ran starts from the beginning."""
-        self._stop.clear()
         return self._told(lambda: self._again(**kwargs))
 
     def stop(self, **kwargs: Any) -> None:
@@ -286,6 +277,11 @@ class Pipeline(BaseAction[dict[str, Any], dict[str, Any]]):
         pipeline = cls(state["actions"], state["post_actions"], id=state["id"], name=state["name"])
         pipeline.current_action = state["current_action"]
         return pipeline._restored(state)
+
+    def _adopt(self, stop: threading.Event) -> None:
+        super()._adopt(stop)
+        for action in [*self.actions.values(), *self.post_actions]:
+            action._adopt(stop)
 
     def _index(self, start: Any) -> int:
         if isinstance(start, str) and start in self.actions:

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from enum import Enum
 
+from qianfan.model.consts import ServiceStatus, ServiceType
 
-class ActionState(str, Enum):
+__all__ = [
+    "ActionState",
+    "FinetuneStatus",
+    "PeftType",
+    "ServiceStatus",
+    "ServiceType",
+    "TrainStatus",
+    "status_of",
+]
+
+
+class ActionState(str, Enum):  # noqa: UP042
     """Where an action stands; each event carries one."""
 
     Preceding = "Preceding"
@@ -15,7 +27,7 @@ class ActionState(str, Enum):
     Stopped = "Stopped"
 
 
-class FinetuneStatus(str, Enum):
+class FinetuneStatus(str, Enum):  # noqa: UP042
     """Where a trainer stands: the current action and its state, in one word."""
 
     Unknown = "Unknown"
@@ -41,27 +53,7 @@ class FinetuneStatus(str, Enum):
 TrainStatus = FinetuneStatus  # its later name
 
 
-class ServiceStatus(str, Enum):
-    """Where a deployment stands."""
-
-    Unknown = "Unknown"
-    Created = "Created"
-    Deploying = "Deploying"
-    Deployed = "Deployed"
-    DeployFailed = "DeployFailed"
-    DeployStopped = "DeployStopped"
-
-
-class ServiceType(str, Enum):
-    """What a service answers; decides the class that `Service.get_res()` gives."""
-
-    Chat = "Chat"
-    Completion = "Completion"
-    Embedding = "Embedding"
-    Text2Image = "Text2Image"
-
-
-class PeftType(str, Enum):
+class PeftType(str, Enum):  # noqa: UP042
     """Tuning method in the words of the V2 interface. V1 says `ALL`, `P-tuning`, `LoRA`; both are taken."""
 
     ALL = "FullFineTuning"

@@ -11,10 +11,10 @@ from qianfan.config import get_config
 from qianfan.contract.enums import DataTemplateType, TrainMode
 from qianfan.dataset import state as saved_state
 from qianfan.errors import InternalError, InvalidArgumentError
+from qianfan.model.log import TrainLog
 from qianfan.trainer import live
 from qianfan.trainer.actions import DeployAction, LoadDataSetAction, ModelPublishAction, TrainAction
 from qianfan.trainer.base import BaseAction, Pipeline, Trainer
-from qianfan.trainer.log import TrainLog
 from qianfan.utils.logging import logger
 
 if TYPE_CHECKING:
@@ -22,9 +22,20 @@ if TYPE_CHECKING:
     from qianfan.trainer.event import EventHandler
 
 _OF_TRAINING: Final = frozenset(
-    "task_id job_id train_mode task_name task_description job_description peft_type validate_strict".split()
+    [
+        "task_id",
+        "job_id",
+        "train_mode",
+        "task_name",
+        "task_description",
+        "job_description",
+        "peft_type",
+        "validate_strict",
+    ]
 )
-_LATER: Final = frozenset("eval_dataset evaluators dataset_bos_path previous_trainer previous_task_id".split())
+_LATER: Final = frozenset(
+    ["eval_dataset", "evaluators", "dataset_bos_path", "previous_trainer", "previous_task_id"]
+)
 _OTHER: Final = frozenset({"name", "job_name", "model_not_publish"})
 
 
@@ -115,7 +126,9 @@ class LLMFinetune(Trainer):
         for action in self.actions.values():
             if isinstance(action, TrainAction) and action.run is not None:
                 return action.run.log()
-        raise InternalError("there is no log yet: no training run was created", advice="run the trainer first")
+        raise InternalError(
+            "there is no log yet: no training run was created", advice="run the trainer first"
+        )
 
     def dumps(self) -> bytes:
         """The trainer with all its actions as versioned JSON, at any step."""

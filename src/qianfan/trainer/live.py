@@ -135,7 +135,9 @@ class _Lines(_Picture):
         if mark != self._last:
             self._last = mark
             facts = facts_of(detail) if state is ActionState.Running else ""
-            self.console.print(f"{word}: {facts or state.value.lower()}", markup=False, highlight=False, soft_wrap=True)
+            self.console.print(
+                f"{word}: {facts or state.value.lower()}", markup=False, highlight=False, soft_wrap=True
+            )
 
 
 def share_of(detail: Any) -> float | None:
@@ -148,7 +150,7 @@ def share_of(detail: Any) -> float | None:
     if isinstance(percent, str):
         percent = percent.rstrip("%")
     try:
-        return min(1.0, float(percent) / 100)
+        return None if percent is None else min(1.0, float(percent) / 100)
     except (TypeError, ValueError):
         return None
 
@@ -166,7 +168,11 @@ def facts_of(detail: Any) -> str:
         parts.append(f"{waiting.get('why', 'in the queue')}{place}")
     if progress.get("steps"):
         parts.append(f"step {progress.get('step') or 0}/{progress['steps']}")
-    for name, text in (("loss", "loss {:.3f}"), ("evalLoss", "eval {:.3f}"), ("tokensPerSecond", "{:.0f} tok/s")):
+    for name, text in (
+        ("loss", "loss {:.3f}"),
+        ("evalLoss", "eval {:.3f}"),
+        ("tokensPerSecond", "{:.0f} tok/s"),
+    ):
         value = progress.get(name)
         if isinstance(value, (int, float)) and value:
             parts.append(text.format(value))

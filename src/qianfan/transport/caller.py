@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,7 +40,7 @@ class Manner:
 def call(call: Call, manner: Manner) -> QfResponse | Stream:
     """Make the call in this thread. A `Stream` only when the call asks for one."""
     config, started = get_config(), time.monotonic()
-    client = client_for(options_of(config, manner.retry.timeout_s, manner.verify))
+    client = client_for(options_of(config, _idle_s(call, manner), manner.verify))
     request, reply, body = run(_exchange(call, manner), client)
     if reply.chunks is not None:
         return Stream(StreamReader(call, request, reply), reply.chunks)
@@ -52,12 +51,17 @@ def call(call: Call, manner: Manner) -> QfResponse | Stream:
 async def acall(call: Call, manner: Manner) -> QfResponse | AsyncStream:
     """Make the call on this event loop. An `AsyncStream` only when the call asks for one."""
     config, started = get_config(), time.monotonic()
-    client = client_for(options_of(config, manner.retry.timeout_s, manner.verify))
+    client = client_for(options_of(config, _idle_s(call, manner), manner.verify))
     request, reply, body = await arun(_exchange(call, manner), client)
     if reply.achunks is not None:
         return AsyncStream(StreamReader(call, request, reply), reply.achunks)
     answer = _answer(request, reply, body, started)
     return AsyncStream.whole(answer) if call.stream else answer
+
+
+def _idle_s(call: Call, manner: Manner) -> float:
+    """Longest silence of the server. Calls that are no streams have a total instead, and share one pool."""
+    return manner.retry.timeout_s if call.stream else 0.0
 
 
 def _exchange(call: Call, manner: Manner) -> Exchange[tuple[Request, Reply, dict[str, Any]]]:
@@ -72,6 +76,8 @@ def request_of(call: Call, manner: Manner) -> Request:
     if call.content is not None:
         headers["Content-Type"] = "application/octet-stream"
     if call.creates:
+        import uuid  # not needed by most calls
+
         headers["Idempotency-Key"] = str(uuid.uuid4())
     query = dict(call.query)
     if call.route.action:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import orjson
 
-from qianfan.contract.errors import CONSOLE_ACCESS, TOKEN_CODES
+from qianfan.contract.errors import CONSOLE_ACCESS, TOKEN_CODES, TOKEN_INVALID
 from qianfan.errors import APIError, QianfanError, RequestError
 from qianfan.utils.logging import redact
 
@@ -18,9 +17,9 @@ SHOWN_BODY = 500  # characters of a foreign answer that an error shows
 
 
 class TokenRejected(Exception):
-    """The access token was refused (codes 110 and 111). Caught by the exchange, never seen by a caller."""
+    """The token was refused (110 and 111 on V1, `invalid_iam_token` on V2). Caught by the exchange, never seen by a caller."""
 
-    def __init__(self, code: int, text: str) -> None:
+    def __init__(self, code: int | str, text: str) -> None:
         self.code = code
         self.text = text
         super().__init__(text)
@@ -54,7 +53,7 @@ def body_error(
 ) -> QianfanError | None:
     """The error that a JSON body tells of, or None. `status`: the HTTP status when it is an error, too.
 
-    Raises TokenRejected for the two codes that ask for a new token."""
+    Raises TokenRejected for the codes that ask for a new token."""
     req_id = str(
         body.get("id") or body.get("requestId") or body.get("log_id") or body.get("request_id") or ""
     ) or headers.get("x-baidu-request-id", "")
@@ -68,6 +67,8 @@ def body_error(
         code, text = fault.get("code") or fault.get("type") or "error", str(fault.get("message", ""))
         if status is None:
             return APIError(code, redact(text), req_id, status_code=200)
+        if status == 401 and code == TOKEN_INVALID.v2:
+            raise TokenRejected(code, redact(text))
         return _request_error(status, code, text, req_id, headers)
     if status is None and body.get("success") is False:
         message = body.get("message")
@@ -141,6 +142,8 @@ def retry_after(value: str, unix: float) -> float | None:
     text = value.strip()
     if not text:
         return None
+    from email.utils import parsedate_to_datetime  # rarely needed, and slow to load
+
     try:
         return (
             max(float(text), 0.0)

@@ -7,6 +7,7 @@ Redirects are not followed: a signed request must not travel on. Errors of the l
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from pyreqwest.exceptions import BuilderError, PyreqwestError
 from pyreqwest.exceptions import RequestTimeoutError as LibraryTimeout
 from pyreqwest.proxy import ProxyBuilder
 
-from qianfan.config import Config
+from qianfan.config import SETTINGS, Config
 from qianfan.contract.sse import MEDIA_TYPE
 from qianfan.errors import ConnectionLost, InvalidArgumentError, QianfanError, RequestTimeoutError
 from qianfan.utils.logging import redact
@@ -28,17 +29,22 @@ from qianfan.utils.logging import redact
 from .call import Reply, Request
 
 PIECE: Final = 1024 * 1024  # bytes read at once from a file that is sent
+_CERTIFICATE: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+POOLS: Final = 32  # sets of options that are kept at once
 POOL_IDLE_S: Final = 60.0
 STALE_S: Final = 1.0  # a kept-alive connection that had been closed fails at once, a broken server later
+
+
+_lock = Lock()  # held while clients are made
 
 
 @dataclass(frozen=True)
 class Options:
     """What a pool of connections is made with. One pool per set of options and process.
 
-    idle_s: longest silence of the server, seconds. max_connections: 0 = no limit."""
+    idle_s: longest silence of the server, seconds; 0 = no limit. max_connections: 0 = no limit."""
 
-    idle_s: float = 60.0
+    idle_s: float = 0.0
     connect_s: float = 10.0
     verify: bool = True
     ca_file: str | None = None
@@ -46,12 +52,12 @@ class Options:
     max_connections: int = 0
 
 
-def options_of(config: Config, timeout_s: float, verify: bool | None = None) -> Options:
+def options_of(config: Config, idle_s: float, verify: bool | None = None) -> Options:
     """The options that settings ask for. The environment names further CA files, as other clients read them."""
     ca_file = config.SSL_CA_FILE or os.environ.get("SSL_CERT_FILE") or os.environ.get("REQUESTS_CA_BUNDLE")
     return Options(
-        idle_s=timeout_s,
-        connect_s=min(config.CONNECT_TIMEOUT or timeout_s, timeout_s),
+        idle_s=idle_s,
+        connect_s=config.CONNECT_TIMEOUT or SETTINGS["CONNECT_TIMEOUT"][1],
         verify=config.SSL_VERIFICATION_ENABLED if verify is None else verify,
         ca_file=ca_file or None,
         proxy=config.PROXY,
@@ -63,17 +69,18 @@ class HttpClient:
     """Sends requests: `send` in the caller's thread, `asend` on the caller's event loop."""
 
     def __init__(self, options: Options) -> None:
-        self._sync: SyncClient = _configured(SyncClientBuilder(), options).build()
-        self._async: Client = _configured(ClientBuilder(), options).build()
+        self._options = options
+        self._sync_client: SyncClient | None = None  # made on first use: 10 ms each
+        self._async_client: Client | None = None
         self._used: dict[
             tuple[str, bool], float
         ] = {}  # (base, async) → when a connection was last given back
 
     def send(self, request: Request) -> Reply:
         """Send, and wait for the answer, or for the start of a stream."""
-        started = time.monotonic()
+        client, started = self._sync(), time.monotonic()
         try:
-            builder = _prepared(self._sync.request(request.method, request.url), request)
+            builder = _prepared(client.request(request.method, request.url), request)
             if isinstance(request.body, Path):
                 builder = builder.body_stream(_pieces(request.body))
             if not request.stream:
@@ -88,16 +95,16 @@ class HttpClient:
                 else:
                     reply.body = bytes(response.bytes())
                     context.__exit__(None, None, None)
-        except PyreqwestError as error:
+        except (PyreqwestError, ValueError) as error:  # ValueError: an address that is none
             raise self._translated(error, request, started, is_async=False) from None
         self._used[request.base, False] = time.monotonic()
         return reply
 
     async def asend(self, request: Request) -> Reply:
         """The same for an event loop."""
-        started = time.monotonic()
+        client, started = self._async(), time.monotonic()
         try:
-            builder = _prepared(self._async.request(request.method, request.url), request)
+            builder = _prepared(client.request(request.method, request.url), request)
             if isinstance(request.body, Path):
                 builder = builder.body_stream(_pieces(request.body))
             if not request.stream:
@@ -112,19 +119,33 @@ class HttpClient:
                 else:
                     reply.body = bytes(await response.bytes())
                     await context.__aexit__(None, None, None)
-        except PyreqwestError as error:
+        except (PyreqwestError, ValueError) as error:  # ValueError: an address that is none
             raise self._translated(error, request, started, is_async=True) from None
         self._used[request.base, True] = time.monotonic()
         return reply
 
+    def _sync(self) -> SyncClient:
+        if self._sync_client is None:
+            with _lock:
+                if self._sync_client is None:
+                    self._sync_client = _configured(SyncClientBuilder(), self._options).build()
+        return self._sync_client
+
+    def _async(self) -> Client:
+        if self._async_client is None:
+            with _lock:
+                if self._async_client is None:
+                    self._async_client = _configured(ClientBuilder(), self._options).build()
+        return self._async_client
+
     def _translated(
-        self, error: PyreqwestError, request: Request, started: float, *, is_async: bool
+        self, error: Exception, request: Request, started: float, *, is_async: bool
     ) -> QianfanError:
         now = time.monotonic()
         used = self._used.get((request.base, is_async), float("-inf"))
         broke = any(sign in _causes(error).lower() for sign in _BROKEN)
         stale = broke and started - used < POOL_IDLE_S and now - started < STALE_S
-        return _translated(error, request, stale=stale)
+        return _translated(error, request, waited_s=now - started, stale=stale)
 
 
 def _configured(builder: Any, options: Options) -> Any:
@@ -132,15 +153,20 @@ def _configured(builder: Any, options: Options) -> Any:
         builder.follow_redirects(False)
         .referer(False)
         .user_agent("open-qianfan")
-        .read_timeout(timedelta(seconds=options.idle_s))
         .connect_timeout(timedelta(seconds=options.connect_s))
         .pool_idle_timeout(timedelta(seconds=POOL_IDLE_S))
         .danger_accept_invalid_certs(not options.verify)
     )
+    if options.idle_s:
+        builder = builder.read_timeout(timedelta(seconds=options.idle_s))
     if options.ca_file:
         try:
-            builder = builder.add_root_certificate_pem(Path(options.ca_file).read_bytes())
-        except (OSError, BuilderError) as error:
+            certificates = _CERTIFICATE.findall(Path(options.ca_file).read_bytes())
+            if not certificates:
+                raise ValueError("there is no certificate in it")
+            for certificate in certificates:
+                builder = builder.add_root_certificate_pem(certificate)
+        except (OSError, ValueError) as error:
             raise InvalidArgumentError(
                 f"the CA file {options.ca_file} cannot be read", cause=error, advice="it must be a PEM file"
             ) from error
@@ -203,23 +229,27 @@ async def _achunks(context: Any, response: Any, request: Request) -> AsyncIterat
 _BROKEN: Final = ("before message completed", "connection reset", "broken pipe", "connection was not ready")
 
 
-def _causes(error: PyreqwestError) -> str:
+def _causes(error: Exception) -> str:
     """The causes of a library error, outermost first, without the one that holds the address."""
     details: Mapping[str, Any] = getattr(error, "details", None) or {}
     texts = [cause.get("message", "") for cause in details.get("causes") or ()]
-    return ": ".join(text for text in texts if "for url (" not in text) or error.message
+    return ": ".join(text for text in texts if "for url (" not in text) or str(
+        error.args[0] if error.args else error
+    )
 
 
-def _translated(error: PyreqwestError, request: Request, *, stale: bool = False) -> QianfanError:
+def _translated(
+    error: Exception, request: Request, *, waited_s: float | None = None, stale: bool = False
+) -> QianfanError:
     causes = redact(_causes(error))
-    where = f"{request.method} {request.base}{request.path}"
-    if isinstance(error, BuilderError):
+    where = redact(f"{request.method} {request.base}{request.path}")
+    if isinstance(error, ValueError):
         return InvalidArgumentError(
             f"the request to {where} cannot be made: {causes}", advice="check the base URL and the headers"
         )
     if isinstance(error, LibraryTimeout):
         return RequestTimeoutError(
-            f"{where}: no answer within {request.timeout_s:g} s",
+            f"{where}: no answer within {request.timeout_s if waited_s is None else waited_s:.1f} s",
             cause=TimeoutError(causes),
             advice="raise request_timeout, or look whether the server is busy",
         )
@@ -232,7 +262,6 @@ def _translated(error: PyreqwestError, request: Request, *, stale: bool = False)
 
 
 _clients: dict[tuple[int, Options], HttpClient] = {}
-_lock = Lock()
 
 
 def client_for(options: Options) -> HttpClient:
@@ -242,4 +271,6 @@ def client_for(options: Options) -> HttpClient:
     if client is None:
         with _lock:
             client = _clients.get(key) or _clients.setdefault(key, HttpClient(options))
+            while len(_clients) > POOLS:
+                del _clients[next(iter(_clients))]  # the oldest; calls that use it go on
     return client

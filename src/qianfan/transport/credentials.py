@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from qianfan.config import Config
+from qianfan.config import SETTINGS, Config
 from qianfan.errors import InvalidArgumentError
 
 from .signers import BearerSigner, IamSigner, Signer, TokenSigner
@@ -59,13 +59,20 @@ class Keys:
         if self.access_key and self.secret_key and not self.bearer_token:
             life_s = config.BEARER_TOKEN_EXPIRED_INTERVAL
             pair = (self.access_key, self.secret_key)
-            key = TokenKey(*pair, config.IAM_BASE_URL, config.AUTH_TIMEOUT, bearer_life_s=life_s)
+            key = TokenKey(*pair, _issuer(config), config.AUTH_TIMEOUT, bearer_life_s=life_s)
         if self.bearer_token or key:
             return BearerSigner(STORE, key, self.bearer_token)
         raise InvalidArgumentError(
             "no credentials for the V2 interface",
             advice="set QIANFAN_BEARER_TOKEN, or QIANFAN_ACCESS_KEY and QIANFAN_SECRET_KEY",
         )
+
+
+def _issuer(config: Config) -> str:
+    """Who issues bearer tokens: the cloud's own host, and for any other console that console itself."""
+    is_set = SETTINGS["IAM_BASE_URL"][1] != config.IAM_BASE_URL
+    is_cloud = SETTINGS["CONSOLE_API_BASE_URL"][1] == config.CONSOLE_API_BASE_URL
+    return str(config.IAM_BASE_URL if is_set or is_cloud else config.CONSOLE_API_BASE_URL)
 
 
 def console_signer(arguments: Mapping[str, Any], config: Config) -> Signer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Any, TypeVar
 
@@ -40,6 +39,8 @@ def run(exchange: Exchange[T], client: HttpClient) -> T:
 
 async def arun(exchange: Exchange[T], client: HttpClient) -> T:
     """Carry an exchange through on the caller's event loop."""
+    import asyncio  # half of what importing this SDK would cost, and only needed here
+
     value: Any = None
     try:
         effect = next(exchange)

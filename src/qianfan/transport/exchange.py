@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from qianfan.errors import AccessTokenExpiredError, ConnectionLost, QianfanError
-from qianfan.utils.logging import logger
+from qianfan.utils.logging import log_trace, logger
 
 from .call import Call, Exchange, Reply, Request, Send, Sleep
 from .checks import TokenRejected, checked
@@ -36,8 +36,11 @@ def exchange(
         try:
             if wait := limiter.reserve():
                 yield Sleep(wait)
+                ends_at += wait  # standing in our own queue is not the server's time
             signed = yield from signer.sign(_within(request, ends_at - clock()))
+            log_trace("sending %r %s", signed, signed.body)
             reply: Reply = yield Send(signed)
+            log_trace("received %d for %r: %s", reply.status, signed, reply.body)
             return signed, reply, checked(call, reply)
         except TokenRejected as rejected:
             if renewed or not signer.can_renew:

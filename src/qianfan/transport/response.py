@@ -19,11 +19,12 @@ class SentRequest:
 
     def __init__(self, request: Request) -> None:
         self.method = request.method
-        self.url = redact(request.url)
         self.query = {
             name: "***" if name in ("access_token", "client_secret") else value
             for name, value in request.query
         }
+        shown = "&".join(f"{name}={value}" for name, value in self.query.items())
+        self.url = f"{redact(request.base)}{request.path}{'?' if shown else ''}{shown}"
         self.headers = {
             name: "***" if name.lower() in _SECRET_HEADERS else value
             for name, value in request.headers.items()

@@ -9,7 +9,7 @@ from typing import Protocol
 from qianfan.contract import signing
 
 from .call import Exchange, Request
-from .tokens import TokenKey, TokenStore
+from .tokens import TokenKey, TokenStore, masked
 
 
 class Signer(Protocol):
@@ -114,8 +114,3 @@ class BearerSigner:
 
     def __repr__(self) -> str:
         return "BearerSigner()"
-
-
-def masked(key: str) -> str:
-    """A key as it may be shown: six characters and stars."""
-    return f"{key[:6]}***"

@@ -97,7 +97,7 @@ class TokenStore:
     def _fetch(self, key: TokenKey, slot: _Slot, usable: bool) -> Exchange[str]:
         failure: QianfanError | None = None  # stays None when the caller leaves: the next one fetches
         try:
-            logger.info("fetching a token for %s***", key.ak[:6])
+            logger.info("fetching a token for %s", masked(key.ak))
             token, life_s = yield from (_bearer(key, self._unix()) if key.bearer_life_s else _access(key))
             with self._lock:
                 now = self._clock()
@@ -119,6 +119,11 @@ class TokenStore:
                 slot.flights += 1
 
 
+def masked(key: str) -> str:
+    """A key as it may be shown: its first six characters, of a short one no more than half."""
+    return f"{key[: min(6, len(key) // 2)]}***"
+
+
 def _access(key: TokenKey) -> Exchange[tuple[str, float]]:
     query = (("grant_type", "client_credentials"), ("client_id", key.ak), ("client_secret", key.sk))
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
@@ -127,7 +132,7 @@ def _access(key: TokenKey) -> Exchange[tuple[str, float]]:
     if "access_token" not in body:
         text = redact(str(body.get("error_description") or body.get("error") or "the answer has no token"))
         raise AuthError(
-            f"no access token for ak {key.ak[:6]}***: {text}",
+            f"no access token for ak {masked(key.ak)}: {text}",
             error_msg=text,
             status_code=reply.status,
             advice=_KEY_ADVICE.get(text, "check ak and sk (QIANFAN_AK, QIANFAN_SK) and QIANFAN_BASE_URL"),
@@ -159,7 +164,7 @@ def _bearer(key: TokenKey, unix: float) -> Exchange[tuple[str, float]]:
     body = _body(Call(BEARER_TOKEN), reply, key)
     if "token" not in body:
         raise BearerTokenExpiredError(
-            f"no bearer token for access key {key.ak[:6]}***",
+            f"no bearer token for access key {masked(key.ak)}",
             status_code=reply.status,
             advice="check access_key and secret_key (QIANFAN_ACCESS_KEY, QIANFAN_SECRET_KEY)",
         )
@@ -177,7 +182,7 @@ def _body(call: Call, reply: Reply, key: TokenKey) -> dict[str, Any]:
     try:
         return checked(call, refused)
     except TokenRejected as rejected:
-        raise AuthError(f"no token for {key.ak[:6]}***: {rejected.text}", error_code=rejected.code) from None
+        raise AuthError(f"no token for {masked(key.ak)}: {rejected.text}", error_code=rejected.code) from None
 
 
 def _life(value: Any) -> float:

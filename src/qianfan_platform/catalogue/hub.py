@@ -16,7 +16,13 @@ from pathlib import Path
 from typing import Any, Final
 
 WANTED: Final = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json")
-VOCABULARY: Final = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
+VOCABULARY: Final = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.json",
+    "merges.txt",
+)
 PATTERNS: Final = [*WANTED, *VOCABULARY, "tokenizer.model", "added_tokens.json", "chat_template.jinja"]
 
 
@@ -45,7 +51,8 @@ def verify(repo: str, version: str, folder: Path) -> None:
     from huggingface_hub import HfApi
 
     named: dict[str, Any] = {
-        row.rfilename: row for row in HfApi().model_info(repo, revision=version, files_metadata=True).siblings or ()
+        row.rfilename: row
+        for row in HfApi().model_info(repo, revision=version, files_metadata=True).siblings or ()
     }
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and ".cache" not in p.parts):
         row = named.get(path.relative_to(folder).as_posix())

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Final, Literal
 
 SHAPES: Final = {
-    "pypi": re.compile(r"(?P<place>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9.!+_-]+)#(?P<member>.+)"),
+    "pypi": re.compile(
+        r"(?P<place>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9.!+_-]+)#(?P<member>.+)"
+    ),
     "hf": re.compile(r"(?P<place>[\w.-]+/[\w.-]+)(@(?P<version>[\w.-]+))?(#(?P<member>.+))?"),
     "modelscope": re.compile(r"(?P<place>[\w.-]+/[\w.-]+)(@(?P<version>[\w.-]+))?(#(?P<member>.+))?"),
     "path": re.compile(r"(?P<place>.+)"),
@@ -46,7 +48,9 @@ class Source:
         if ".." in Path(parts["member"]).parts or Path(parts["member"]).is_absolute():
             raise BadSource(f"{text!r} names a file outside its package")
         if kind == "hf" and not parts["member"] and not COMMIT.fullmatch(parts["version"]):
-            raise BadSource(f"{text!r} needs a commit (40 hexadecimal digits after @), or a GGUF file after #")
+            raise BadSource(
+                f"{text!r} needs a commit (40 hexadecimal digits after @), or a GGUF file after #"
+            )
         if kind == "modelscope" and not parts["member"]:
             raise BadSource(f"{text!r} needs a GGUF file after #, whose sha256 can be checked")
         return cls(kind, **parts)  # type: ignore[arg-type]

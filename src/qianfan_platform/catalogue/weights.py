@@ -108,7 +108,9 @@ class Weights:
         async with _lock(self._lock_path(entry, name), entry, tell):
             if _fits(target):
                 return target
-            left = list(target.parent.glob(f"{PART}{name}-*"))  # of a process that was killed: we hold the lock
+            left = list(
+                target.parent.glob(f"{PART}{name}-*")
+            )  # of a process that was killed: we hold the lock
             await asyncio.to_thread(_clear, *left, _marker(target), target)
             part = target.parent / f"{PART}{name}-{secrets.token_hex(4)}"
             try:

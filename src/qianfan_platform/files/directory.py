@@ -255,6 +255,8 @@ def _files_in(path: Path) -> list[str]:
         raise Fault(CONSOLE_PARAMETER, f"{path.name} is a link; only files and folders are kept")
     if path.is_file():
         return [""]
+    if not path.is_dir():
+        raise Fault(CONSOLE_PARAMETER, f"{path.name} is a device; only files and folders are kept")
     names: list[str] = []
     for folder, folders, files in os.walk(path):
         for name in (*folders, *files):

@@ -25,7 +25,7 @@ MAX_REDIRECTS: Final = 5
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
 _BLOCK: Final = 256 * 1024
 _PORTS: Final = {"http": 80, "https": 443}
-_NAME: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
+_NAME: Final = re.compile(r"(?!.*\.\.)[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
 _SAFE_FILE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -198,22 +198,26 @@ class _Download:
             connection.request(
                 "GET", target, headers={"Accept-Encoding": "identity", "User-Agent": "open-qianfan"}
             )
-            response = connection.getresponse()
-            if response.status in _REDIRECTS:
-                onward = response.getheader("Location")
-                if not onward:
-                    raise _refused(parts, "a redirect without a target")
-                return onward
-            if response.status != 200:
-                raise _refused(parts, f"the server answered HTTP {response.status}")
-            if (response.getheader("Content-Encoding") or "identity").lower() != "identity":
-                raise _refused(parts, "the server compressed the answer unasked")
-            if response.length is not None and response.length > self._limit:
-                raise self._too_large(parts)
-            return self._save(parts, response, into)
+            # Closed by us: once the answer ends with the connection, nobody else holds its socket.
+            with contextlib.closing(connection.getresponse()) as response:
+                return self._read(parts, response, into)
         finally:
             connection.close()
             self._socket = None
+
+    def _read(self, parts: SplitResult, response: http.client.HTTPResponse, into: Path) -> Path | str:
+        if response.status in _REDIRECTS:
+            onward = response.getheader("Location")
+            if not onward:
+                raise _refused(parts, "a redirect without a target")
+            return onward
+        if response.status != 200:
+            raise _refused(parts, f"the server answered HTTP {response.status}")
+        if (response.getheader("Content-Encoding") or "identity").lower() != "identity":
+            raise _refused(parts, "the server compressed the answer unasked")
+        if response.length is not None and response.length > self._limit:
+            raise self._too_large(parts)
+        return self._save(parts, response, into)
 
     def _addresses(self, parts: SplitResult, host: str, port: int) -> list[Any]:
         """What the name stands for; every address is judged, and only these are connected to."""

@@ -69,5 +69,5 @@ class JobStep(Base):
     job_id: Mapped[int] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"))
     name: Mapped[str]
     position: Mapped[int]  # 0 for the first step of the job
-    result: Mapped[Any] = mapped_column(Json)
+    result: Mapped[Any] = mapped_column(Json, nullable=True)
     finished_at: Mapped[datetime]

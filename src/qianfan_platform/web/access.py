@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import secrets
 import time
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,8 +12,6 @@ from urllib.parse import parse_qsl, quote
 
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from qianfan.contract.ids import random_word
 
 log = logging.getLogger("qianfan_platform.access")
 
@@ -47,7 +46,7 @@ def _request_id(scope: Scope) -> str:
             text: str = value.decode("latin-1")
             if _REQUEST_ID.fullmatch(text):
                 return text
-    return random_word(24)
+    return secrets.token_hex(12)
 
 
 def masked_query(raw: bytes) -> str:

@@ -14,6 +14,7 @@ from qianfan.contract.errors import CONSOLE_PARAMETER, ErrorRow, Fault
 
 DEFAULT_LIMIT: Final = 8 * 1024 * 1024  # bytes
 MAX_DEPTH: Final = 64
+_WIDEST: Final = 2**63  # what the database's integers hold
 SECRET_MEMBERS: Final = frozenset({"ak", "sk"})  # published clients leak them into bodies
 
 
@@ -65,7 +66,7 @@ def _kind(value: Any) -> str:
 def tidy(body: Mapping[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
     """`body` without `ak` and `sk`, without null members, and with aliases in their own spelling.
 
-    Raises Fault when it nests deeper than MAX_DEPTH."""
+    Raises Fault when it nests deeper than MAX_DEPTH, or holds what no database takes."""
     return {
         name: value for name, value in _tidy(body, aliases, 0).items() if name.lower() not in SECRET_MEMBERS
     }
@@ -88,6 +89,10 @@ def _tidy(value: Any, aliases: Mapping[str, str], depth: int) -> Any:
         return kept
     if isinstance(value, list):
         return [_tidy(item, aliases, depth + 1) for item in value]
+    if isinstance(value, str) and "\0" in value:
+        raise Fault(CONSOLE_PARAMETER, "a text in the body holds the character NUL", "remove it")
+    if isinstance(value, int) and not -_WIDEST <= value < _WIDEST:
+        raise Fault(CONSOLE_PARAMETER, "a number in the body does not fit 64 bits", "send a smaller one")
     return value
 
 

@@ -86,12 +86,12 @@ async def test_a_token_opens_the_account_of_its_app(gate: Gate, keys: operations
 
 async def test_wrong_app_keys_are_told_apart(gate: Gate, keys: operations.Credentials) -> None:
     """Published clients read these two texts."""
-    with pytest.raises(Denied, match="^unknown client id$"):
+    with pytest.raises(Denied, match=r"^unknown client id$"):
         await gate.issue_token("nobody", keys.sk)
-    with pytest.raises(Denied, match="^unknown client id$"):
+    with pytest.raises(Denied, match=r"^unknown client id$"):
         await gate.issue_token("", "")
     for wrong in ("", keys.sk + "x", "密"):
-        with pytest.raises(Denied, match="^Client authentication failed$"):
+        with pytest.raises(Denied, match=r"^Client authentication failed$"):
             await gate.issue_token(keys.ak, wrong)
 
 
@@ -192,23 +192,16 @@ async def test_a_signature_holds_for_its_own_time_only(
             assert denied.value.reason == "expired"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "x",
-        "bce-auth-v1/a/b",
-        "bce-auth-v1/a/2024-01-02T03:04:05Z/300/host/é" + "0" * 63,
-        "bce-auth-v1//t/300/h/s",
-    ],
-)
-async def test_a_malformed_authorization_is_refused(
-    gate: Gate, keys: operations.Credentials, text: str
-) -> None:
-    """No crash, and no database for what cannot be a signature."""
-    with pytest.raises(Denied) as denied:
-        await ask(gate, signed(keys, NOW, authorization=text))
-    assert denied.value.reason == "malformed"
+async def test_a_malformed_authorization_is_refused(gate: Gate, keys: operations.Credentials) -> None:
+    """No crash, whatever stands there."""
+    stamp = "2024-01-02T03:04:05Z"
+    for text in (
+        "", "x", "bce-auth-v1/a/b", f"bce-auth-v1/a/{stamp}/300/host/é" + "0" * 63, f"bce-auth-v1//{stamp}/300/h/s",
+        f"bce-auth-v1/{keys.access_key}/yesterday/300/host/" + "0" * 64, f"bce-auth-v2/a/{stamp}/300/host/" + "0" * 64,
+    ):  # fmt: skip
+        with pytest.raises(Denied) as denied:
+            await ask(gate, signed(keys, NOW, authorization=text))
+        assert denied.value.reason == "malformed"
 
 
 CAPTURED = {
@@ -317,7 +310,7 @@ async def test_any_key_opens_the_oldest_account_and_is_told_once(
         await gate.by_token("")
     with pytest.raises(Denied):
         await ask(gate, signed(foreign, NOW, authorization="bce-auth-v1/x"))
-    assert len([record for record in caplog.records if "ALTAKf***" in record.getMessage()]) == 1
+    assert len([record for record in caplog.records if "ALTA***" in record.getMessage()]) == 1
     for secret in (foreign.sk, foreign.secret_key, "anything", foreign.access_key):
         assert secret not in caplog.text
 

@@ -75,14 +75,17 @@ def test_a_request_is_signed_as_the_python_clients_sign_it(
     assert made.rsplit("/", 1)[1] == signature
     theirs = f"bce-auth-v1/{AK}/{STAMP}/{expiry_s}/{names}/{signature}"
     for authorization in (made, theirs):
-        assert AK == signing.verify(
-            authorization,
-            {AK: SK}.get,
-            method=method,
-            raw_path=quote(path, safe="/-._~"),
-            query=query.items(),
-            headers={name.lower(): value for name, value in headers.items()},
-            unix=UNIX + 10,
+        assert (
+            signing.verify(
+                authorization,
+                {AK: SK}.get,
+                method=method,
+                raw_path=quote(path, safe="/-._~"),
+                query=query.items(),
+                headers={name.lower(): value for name, value in headers.items()},
+                unix=UNIX + 10,
+            )
+            == AK
         )
 
 
@@ -174,7 +177,9 @@ def test_whatever_is_signed_verifies(
         "query": list(request["query"].items()),
         "headers": request["headers"],
     }
-    assert signing.verify(made, {access_key: secret_key}.get, **received, unix=UNIX + life * late) == access_key
+    assert (
+        signing.verify(made, {access_key: secret_key}.get, **received, unix=UNIX + life * late) == access_key
+    )
     with pytest.raises(signing.SignatureError) as expired:
         signing.verify(made, {access_key: secret_key}.get, **received, unix=UNIX + life + 1)
     assert expired.value.reason == "expired"

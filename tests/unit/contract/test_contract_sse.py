@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +18,7 @@ events = st.lists(st.tuples(one_line, names), max_size=8)
 def split(data: bytes, cuts: list[int]) -> list[bytes]:
     """`data` in pieces, cut at these places."""
     places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    return [data[a:b] for a, b in zip(places, places[1:], strict=False)]
+    return [data[a:b] for a, b in itertools.pairwise(places)]
 
 
 def decode(pieces: list[bytes]) -> list[sse.Event]:

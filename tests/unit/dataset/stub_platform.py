@@ -237,14 +237,21 @@ class StubPlatform:
 
     def on_service_detail(self, body: dict[str, Any]) -> dict[str, Any]:
         word = self.next("service", self.service_words)
-        return {"id": 701, "serviceStatus": word, "uri": "abcd_ep", "reason": self.reason, "progressDetail": self.hint}
+        return {
+            "id": 701,
+            "serviceStatus": word,
+            "uri": "abcd_ep",
+            "reason": self.reason,
+            "progressDetail": self.hint,
+        }
 
     def on_modelrepo_eval_create(self, body: dict[str, Any]) -> dict[str, Any]:
         return {"evalId": 801, "evalIdStr": "ame-aaaaaaaaaaaa"}
 
     def on_modelrepo_eval_detail(self, body: dict[str, Any]) -> dict[str, Any]:
         word = self.next("eval", ["Pending", "Doing", "DoingWithManualBegin"])
-        return {"state": word, "evalStandardConf": {"resultDatasetId": "ds-0000000000000088"}}
+        conf = {"resultDatasetId": "ds-0000000000000088"}
+        return {"state": word, "evalStandardConf": conf, "progressDetail": self.hint}
 
     def on_chat(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         return 200, {"id": "1", "object": "chat.completion", "result": "hello", "is_end": True, "usage": {}}

@@ -85,7 +85,7 @@ def test_a_bad_line_is_an_error_of_the_load(tmp_path: Path) -> None:
     """It is a ValueError and a ValidationError, with the place."""
     path = a_file(tmp_path)
     path.write_text(path.read_text() + '[{"prompt": }]\n')
-    with pytest.raises(ValidationError, match="data.jsonl line 5, column 13") as caught:
+    with pytest.raises(ValidationError, match=r"data\.jsonl line 5, column 13") as caught:
         Dataset.load(data_file=path)
     assert isinstance(caught.value, ValueError)
 
@@ -97,7 +97,9 @@ def test_a_check_lists_twenty_problems_and_counts_the_rest() -> None:
     with pytest.raises(ValidationError) as caught:
         dataset.check()
     text = str(caught.value)
-    assert text.startswith("50 of 100 records do not fit the template NonSortedConversation:\nline 2, field [0].response")
+    assert text.startswith(
+        "50 of 100 records do not fit the template NonSortedConversation:\nline 2, field [0].response"
+    )
     assert len(caught.value.problems) == 20  # type: ignore[attr-defined]
     assert text.rstrip().endswith("… and 30 more")
     with pytest.raises(ValidationError, match="line 100,"):
@@ -161,7 +163,8 @@ def test_a_dataset_saved_as_state_is_the_same_dataset(tmp_path: Path) -> None:
     for dataset in (Dataset.load(data_file=a_file(tmp_path)), Dataset.create_from_pyobj([{"prompt": "a"}])):
         assert dataset.loads(dataset.dumps()).to_pylist() == dataset.to_pylist()
     cloud = Dataset(id=1, ak="key-of-mine", sk="secret-of-mine")
-    assert b"of-mine" not in cloud.dumps() and "of-mine" not in repr(cloud)
+    assert b"of-mine" not in cloud.dumps()
+    assert "of-mine" not in repr(cloud)
     assert cloud.loads(cloud.dumps()).inner_data_source_cache.id == 1  # type: ignore[union-attr]
 
 

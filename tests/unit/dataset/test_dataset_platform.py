@@ -123,3 +123,15 @@ def test_a_saved_dataset_may_become_the_platforms(platform: StubPlatform) -> Non
     dataset.save(qianfan_dataset_id=77, replace_source=True)
     assert dataset.is_dataset_located_in_qianfan()
     assert "dataset/create" not in platform.routes
+
+
+def test_rows_of_the_platform_that_were_changed_are_saved_elsewhere(platform: StubPlatform) -> None:
+    """Unchanged there is nothing to save; changed the target has to be named."""
+    platform.rows = ROWS
+    dataset = Dataset.load(qianfan_dataset_id=1)
+    assert dataset.save() is True
+    dataset.filter(lambda row: row[0]["prompt"] == "b")
+    assert dataset.loads(dataset.dumps()).to_pylist() == ROWS[1:]
+    with pytest.raises(ValueError, match="nowhere to save"):
+        dataset.save()
+    assert platform.uploads == []

@@ -55,7 +55,9 @@ def test_a_bad_line_is_named_with_line_column_and_fix(raw: bytes, line: int, col
 
 def test_reading_holds_one_piece_at_a_time() -> None:
     """A file of 64 MiB is read within 4 MiB."""
-    piece = b"".join(formats.write_jsonl([[{"prompt": "x" * 100, "response": [["y" * 100]]}]] * 4000))[: 1 << 20]
+    piece = b"".join(formats.write_jsonl([[{"prompt": "x" * 100, "response": [["y" * 100]]}]] * 4000))[
+        : 1 << 20
+    ]
     piece = piece[: piece.rindex(b"\n") + 1]
 
     def pieces() -> Iterator[bytes]:

@@ -29,7 +29,9 @@ def test_it_looks_until_the_answer_is_final() -> None:
     assert clock.pauses == [30.0, 30.0]
 
 
-@pytest.mark.parametrize(("hint", "pause"), [(0.3, 0.3), (90, 30.0), (0, 0.05), (None, 30.0), ("x", 30.0), (-1, 30.0)])
+@pytest.mark.parametrize(
+    ("hint", "pause"), [(0.3, 0.3), (90, 30.0), (0, 0.05), (None, 30.0), ("x", 30.0), (-1, 30.0)]
+)
 def test_the_platforms_hint_makes_it_shorter_never_longer(hint: Any, pause: float) -> None:
     """min(interval, hint); without a hint, or with a foolish one, the interval."""
     answers = iter([{"result": {"progressDetail": {"pollAfter": hint}}}, None])

@@ -150,6 +150,21 @@ def test_more_readers_than_slots_all_get_their_answer(engine, run) -> None:
     assert all(found[-1].finish_reason for found in run(ask()))
 
 
+def test_no_answer_of_a_hundred_is_lost(engine, run) -> None:
+    """Eight readers, one answer after the other: the server drops connections between answers, we do not."""
+
+    async def read(times: int) -> int:
+        return sum(
+            [len(await deltas(engine, Sampling(temperature=0, max_tokens=8))) > 0 for _ in range(times)]
+        )
+
+    async def ask() -> int:
+        async with asyncio.timeout(20):
+            return sum(await asyncio.gather(*(read(13) for _ in range(8))))
+
+    assert run(ask()) == 104
+
+
 def test_pieces_come_as_they_are_made(engine, run) -> None:
     """The first piece is there long before the last."""
 

@@ -245,8 +245,9 @@ async def test_a_job_that_asks_for_it_is_tried_again(store: Store) -> None:
     async with working(store):
         job = await enqueued(store, "test.attempts")
         between = await until(store, job, JobState.Waiting)
-        while not between.error:
-            between = await until(store, job, JobState.Waiting)
+        async with asyncio.timeout(15):
+            while not between.error:
+                between = await until(store, job, JobState.Waiting)
         async with store.reading() as tx:
             told = await jobs.waiting(tx, job)
         done = await until(store, job)
@@ -416,8 +417,9 @@ async def test_a_worker_that_stops_leaves_its_jobs_to_the_next_at_once(store: St
 
     async with working(store, "first", lease_s=60):
         job = await enqueued(store, "test.stop")
-        while "first" not in ran:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(15):
+            while "first" not in ran:
+                await asyncio.sleep(0.01)
     assert (await until(store, job, JobState.Waiting)).lease_until is None
     begun = time.monotonic()
     async with working(store, "second", lease_s=60):

@@ -74,7 +74,7 @@ async def effects(step: Step, *, stall: str) -> None:
 
 
 async def effect(tx: Tx, step: Step, name: str, stall: str) -> None:
-    row = Job(owner_id=step.job_id, kind=name, args={}, slot="none", run_after=utc_now())
+    row = Job(owner_id=step.owner, kind=name, args={}, slot="none", run_after=utc_now())
     row.worker = step.platform.name
     await tx.add(row)
     if name == stall:

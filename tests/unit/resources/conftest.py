@@ -7,13 +7,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "transport"))
 
-from loopback import Loopback  # noqa: E402
+from collections.abc import Iterator
 
-from qianfan.config import SETTINGS, get_config  # noqa: E402
+import pytest
+from loopback import Loopback
 
-from collections.abc import Iterator  # noqa: E402  isort: skip
-
-import pytest  # noqa: E402  isort: skip
+from qianfan.config import SETTINGS, get_config
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "dataset"))
 
-from stub_platform import StubPlatform, pointed_to  # noqa: E402
+from stub_platform import StubPlatform, pointed_to
 
 
 @pytest.fixture

@@ -159,13 +159,16 @@ def test_a_certificate_is_checked_unless_told_otherwise(
         HttpClient(Options()).send(request(secure.url))
     assert HttpClient(Options(ca_file=str(authority[0]))).send(request(secure.url)).status == 200
     assert HttpClient(Options(verify=False)).send(request(secure.url)).status == 200
-    assert len(secure.seen) == 2
+    bundle = authority[0].with_name("bundle.pem")
+    bundle.write_text(f"# several\n{authority[1].read_text()}\n{authority[0].read_text()}")
+    assert HttpClient(Options(ca_file=str(bundle))).send(request(secure.url)).status == 200
+    assert len(secure.seen) == 3
 
 
 def test_a_missing_ca_file_is_named(tmp_path: Path) -> None:
     """The error names the file and what it should be."""
     with pytest.raises(InvalidArgumentError, match=r"none\.pem.*PEM"):
-        HttpClient(Options(ca_file=str(tmp_path / "none.pem")))
+        HttpClient(Options(ca_file=str(tmp_path / "none.pem"))).send(request("http://127.0.0.1:1"))
 
 
 def test_no_more_connections_than_allowed(server: Loopback) -> None:
@@ -251,7 +254,9 @@ def test_a_connection_that_was_closed_meanwhile_is_told_apart(server: Loopback, 
     client = HttpClient(Options())
 
     def send() -> Any:
-        return asyncio.run(client.asend(request(server.url))) if is_async else client.send(request(server.url))
+        return (
+            asyncio.run(client.asend(request(server.url))) if is_async else client.send(request(server.url))
+        )
 
     server.answers.append(Answer(drop=True))
     with pytest.raises(ConnectionLost) as fresh:

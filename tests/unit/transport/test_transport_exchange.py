@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from qianfan.contract.routes import FINETUNE_CREATE_TASK, Route
+from qianfan.contract.routes import FINETUNE_CREATE_TASK, V2_CHAT, Route
 from qianfan.errors import (
     AccessTokenExpiredError,
     APIError,
@@ -20,7 +21,7 @@ from qianfan.transport.call import Call, Reply, Request, Send, Sleep
 from qianfan.transport.exchange import exchange
 from qianfan.transport.limiter import Limiter
 from qianfan.transport.retry import Retry
-from qianfan.transport.signers import IamSigner, TokenSigner
+from qianfan.transport.signers import BearerSigner, IamSigner, TokenSigner
 from qianfan.transport.tokens import TokenKey, TokenStore
 
 CHAT = Call(Route("/chat/x", "inference"))
@@ -75,7 +76,8 @@ def sleeps(asked: list[Any]) -> list[float]:
 
 def start(attempts: int = 1, call: Call = CHAT, signer: Any = None, clock: Any = None, **more: Any) -> Any:
     signer = signer or signed_by_iam()
-    return exchange(call, REQUEST, signer, Limiter(), retry(attempts, **more), clock or Clock())
+    request = replace(REQUEST, timeout_s=more.get("timeout_s", 60.0))
+    return exchange(call, request, signer, Limiter(), retry(attempts, **more), clock or Clock())
 
 
 def test_a_good_answer_ends_the_call() -> None:
@@ -165,7 +167,10 @@ def test_a_refused_token_is_renewed_once() -> None:
         signer = TokenSigner(TokenStore(), KEY, given="old")
         refused = reply({"error_code": code, "error_msg": "token"})
         asked, (sent, _, body) = drive(
-            start(1, signer=signer), refused, reply({"access_token": "new", "expires_in": 100}), reply({"ok": 1})
+            start(1, signer=signer),
+            refused,
+            reply({"access_token": "new", "expires_in": 100}),
+            reply({"ok": 1}),
         )
         assert [effect.request.path for effect in asked] == ["/chat/x", "/oauth/2.0/token", "/chat/x"]
         assert (dict(sent.query)["access_token"], body) == ("new", {"ok": 1})
@@ -227,10 +232,22 @@ def test_waits_grow_and_are_capped() -> None:
     ("body", "status", "kind", "code", "text"),
     [
         ({"error_code": 500001, "error_msg": "bad name", "log_id": "7"}, 200, APIError, 500001, "bad name"),
-        ({"success": False, "status": 400, "code": 3, "message": "no", "result": None}, 200, APIError, 3, "no"),
+        (
+            {"success": False, "status": 400, "code": 3, "message": "no", "result": None},
+            200,
+            APIError,
+            3,
+            "no",
+        ),
         ({"success": False, "message": {"global": "taken"}}, 200, APIError, 400, "taken"),
         ({"code": "InappropriateJSON", "message": "wrong"}, 400, RequestError, "InappropriateJSON", "wrong"),
-        ({"error": {"code": "invalid_model", "message": "m"}, "id": "as-1"}, 401, RequestError, "invalid_model", "m"),
+        (
+            {"error": {"code": "invalid_model", "message": "m"}, "id": "as-1"},
+            401,
+            RequestError,
+            "invalid_model",
+            "m",
+        ),
     ],
 )
 def test_every_family_has_its_own_shape_of_error(
@@ -258,3 +275,29 @@ def test_the_advice_of_a_known_code_is_in_the_text_once() -> None:
     _, error = drive(start(), reply({"error_code": 336006, "error_msg": "odd number"}))
     assert str(error).count("messages alternate") == 1
     assert error.advice.startswith("messages alternate")
+
+
+def test_waiting_for_a_place_takes_no_time_from_the_call() -> None:
+    """Standing in our own queue for longer than the timeout leaves the call all of its time."""
+    clock = Clock()
+    limiter = Limiter(0.01, clock)
+    limiter.reserve()
+    conversation = exchange(CHAT, REQUEST, signed_by_iam(), limiter, retry(), clock)
+    assert next(conversation) == Sleep(100.0)
+    clock.now += 100.0
+    assert conversation.send(None).request.timeout_s == 60.0
+
+
+def test_a_refused_bearer_token_is_renewed_too() -> None:
+    """V2 says it with HTTP 401 and a word."""
+    refused = reply({"error": {"code": "invalid_iam_token", "message": "IAM Certification failed"}}, 401)
+    key = TokenKey("ak", "sk", "http://iam:1", bearer_life_s=100)
+    asked, (sent, _, _) = drive(
+        start(call=Call(V2_CHAT), signer=BearerSigner(TokenStore(), key)),
+        reply({"token": "one"}),
+        refused,
+        reply({"token": "two"}),
+        reply({"choices": []}),
+    )
+    assert [effect.request.path for effect in asked].count("/v1/BCE-BEARER/token") == 2
+    assert sent.headers["Authorization"] == "Bearer two"

@@ -236,6 +236,8 @@ async def test_an_invalid_member_is_named_without_its_value(client: Any) -> None
         (b'{"a": 1e999}', "not JSON"),
         (b'{"a":"\xff"}', "not JSON"),
         (b"[" * 100_000, "not JSON"),
+        (b'{"name": "a\\u0000b"}', "the character NUL"),
+        (b'{"name": "a", "taskId": 18446744073709551615}', "does not fit 64 bits"),
         (b'{"a":' * 100 + b"1" + b"}" * 100, "nests deeper"),
         (b'{"a": "' + b"x" * (8 * 1024 * 1024) + b'"}', "larger than"),
     ],

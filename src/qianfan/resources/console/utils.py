@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, cast
 
 from qianfan import VERSION
@@ -52,7 +53,9 @@ async def amake(request: Call, options: dict[str, Any]) -> QfResponse:
 
 
 def _marked(request: Call) -> Call:
-    return Call(**{**request.__dict__, "headers": {"request-source": REQUEST_SOURCE, **request.headers}})
+    """The call as a console call, and without keys that a caller put among the members by mistake."""
+    body = {name: value for name, value in request.body.items() if name not in ("ak", "sk")}
+    return replace(request, body=body, headers={"request-source": REQUEST_SOURCE, **request.headers})
 
 
 def _manner(options: dict[str, Any]) -> Manner:

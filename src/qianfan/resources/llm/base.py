@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 from qianfan import VERSION
 from qianfan.config import get_config
-from qianfan.contract import ids
 from qianfan.contract import models as presets
 from qianfan.contract.routes import INFERENCE_PREFIX, Route, inference_path
 from qianfan.errors import InvalidArgumentError
 from qianfan.transport.call import Call
 from qianfan.transport.caller import Manner, acall, call, retry_of
+from qianfan.transport.client import client_for, options_of
 from qianfan.transport.credentials import Keys
 from qianfan.transport.edges import run
 from qianfan.transport.limiter import Limiter
 from qianfan.transport.response import QfResponse
-from qianfan.transport.signers import TokenSigner
+from qianfan.transport.signers import Signer, TokenSigner
 from qianfan.transport.streams import AsyncStream, Stream
 
 from .messages import Messages
@@ -57,7 +58,7 @@ class ModelClient:
         self._verify = kwargs.get("ssl")
         rate = kwargs.get("query_per_second")
         self._limiter = Limiter(float(config.QPS_LIMIT if rate is None else rate))
-        self._keys.inference_signer(config, config.BASE_URL)
+        self._manner({})  # raises when there are no credentials
 
     @classmethod
     def table(cls) -> dict[str, presets.PresetModel]:
@@ -87,9 +88,7 @@ class ModelClient:
         signer = self._keys.inference_signer(config, config.BASE_URL)
         if not isinstance(signer, TokenSigner):
             return ""
-        from qianfan.transport.client import client_for, options_of
-
-        return run(signer.token(), client_for(options_of(config, config.AUTH_TIMEOUT, self._verify)))
+        return run(signer.token(), client_for(options_of(config, 0.0, self._verify)))
 
     def _path(self, model: str | None, endpoint: str | None) -> str:
         """Path of the call: an endpoint beats a model, and both beat what the object was made with."""
@@ -100,18 +99,18 @@ class ModelClient:
         path = self.get_model_info(model or self.default_model).path
         return f"{INFERENCE_PREFIX}{path}" if path.startswith("/") else inference_path(self.kind, path)
 
-    def _call(self, path: str, body: Mapping[str, Any], extra: dict[str, Any], **members: Any) -> Call:
-        """The call: the caller's own members first, then those of the method.
+    def _call(self, to: str | Route, body: Mapping[str, Any], extra: dict[str, Any], **members: Any) -> Call:
+        """The call to a path or route: the caller's own members first, then those of the method.
 
         `headers` and `query` (dictionaries) and `request_id` in `extra` go where they belong."""
-        request_id = extra.pop("request_id", None) or f"sdk-py-{VERSION}-{ids.random_word(16)}"
+        request_id = extra.pop("request_id", None) or f"sdk-py-{VERSION}-{secrets.token_hex(8)}"
         headers = {"Request_id": str(request_id), **(extra.pop("headers", None) or {})}
         query = extra.pop("query", None) or {}
         sent = {name: value for name, value in extra.items() if name not in OPTIONS | NOT_SENT}
         marks = {"request_source": REQUEST_SOURCE, **(sent.pop("extra_parameters", None) or {})}
         marked = {"extra_parameters": marks} if "stream" in body else {}  # images take neither
         return Call(
-            Route(path, "inference"),
+            to if isinstance(to, Route) else Route(to, "inference"),
             {**sent, **body, **marked},
             query=query,
             headers=headers,
@@ -121,10 +120,14 @@ class ModelClient:
 
     def _manner(self, options: Mapping[str, Any]) -> Manner:
         config = get_config()
+        base = config.BASE_URL
+        return self._manner_of(options, base, self._keys.inference_signer(config, base))
+
+    def _manner_of(self, options: Mapping[str, Any], base: str, signer: Signer) -> Manner:
         return Manner(
-            base=config.BASE_URL,
-            signer=self._keys.inference_signer(config, config.BASE_URL),
-            retry=retry_of(options, config, "LLM"),
+            base=base,
+            signer=signer,
+            retry=retry_of(options, get_config(), "LLM"),
             limiter=self._limiter,
             verify=self._verify,
         )

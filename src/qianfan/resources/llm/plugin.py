@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from qianfan.contract.models import PresetModel
 from qianfan.errors import ArgumentNotFoundError, InvalidArgumentError
 from qianfan.transport.call import Call
 from qianfan.transport.response import QfResponse
@@ -20,6 +21,13 @@ class Plugin(ModelClient):
 
     kind: ClassVar[str] = "plugin"
     default_model: ClassVar[str] = "EBPlugin"
+
+    @classmethod
+    def table(cls) -> dict[str, PresetModel]:
+        return {
+            "EBPlugin": PresetModel("EBPlugin", "/erniebot/plugins"),
+            "EBPluginV2": PresetModel("EBPluginV2", "/erniebot/plugin"),
+        }
 
     def do(
         self,

@@ -112,7 +112,7 @@ class LlamaCppEngine:
     async def complete(
         self, prompt_ids: Sequence[int], max_tokens: int, *, adapter: str | None = None
     ) -> list[int]:
-        """The likeliest continuation of a prompt, as token ids; the end token is not among them."""
+        """The likeliest continuation of a prompt, as token ids; an end token is the last of them."""
         body = {
             "prompt": list(prompt_ids),
             "n_predict": max_tokens,

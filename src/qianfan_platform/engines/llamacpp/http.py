@@ -1,4 +1,4 @@
-"""HTTP towards one llama.cpp server: one pooled client, unbuffered streams, our own errors."""
+"""HTTP towards one llama.cpp server: one client, unbuffered streams, our own errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ class Upstream:
             .follow_redirects(False)
             .connect_timeout(timedelta(seconds=5))
             .read_timeout(timedelta(seconds=idle_s))
-            .pool_idle_timeout(timedelta(seconds=4))  # the server closes idle connections after 5 s
+            # A connection per request: the server closes each after a stream, without announcing it, and a
+            # request sent on such a connection is lost.
+            .pool_max_idle_per_host(0)
             .build()
         )
 

@@ -84,7 +84,7 @@ def serve(launch: Launch):  # type: ignore[no-untyped-def]
     params.cors_origins = ""
     params.endpoint_slots = True
     params.ui = False
-    params.verbosity = 2  # warnings and errors
+    params.verbosity = 1  # errors
     if launch.embedding:
         params.embedding = True
         params.n_batch = params.n_ubatch = launch.context  # a text must fit one batch

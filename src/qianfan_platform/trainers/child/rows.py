@@ -137,7 +137,8 @@ class Encoder:
         end = self.tokenizer.eos_token_id
         if end is None:
             raise Unusable("the model's tokenizer has no end token, so it could never learn to stop")
-        return [*self.tokens(text.rstrip() if text.strip() == content.strip() else text), end], []
+        said = content if text.startswith(content) else text.rstrip()
+        return [*self.tokens(said), end], self.tokens(text[len(said) :])
 
     def refuse_control_tokens(self, messages: list[Message]) -> None:
         """Text that holds a control token would end a turn in the middle."""

@@ -16,8 +16,8 @@ from qianfan.contract.enums import TrainStatus
 from qianfan.contract.lifecycle import run_status
 from qianfan.dataset.waiting import progress_of, wait_until
 from qianfan.errors import APIError, InternalError, RequestError
+from qianfan.model.log import TrainLog
 from qianfan.resources import FineTune
-from qianfan.trainer.log import TrainLog
 from qianfan.utils.logging import logger
 
 Id = int | str
