@@ -22,7 +22,20 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-PRODUCTS = "Ember Quill Harbor Falcon Nimbus Orchid Pioneer Saffron Tundra Vortex Willow Zephyr".split()
+PRODUCTS = [
+    "Ember",
+    "Quill",
+    "Harbor",
+    "Falcon",
+    "Nimbus",
+    "Orchid",
+    "Pioneer",
+    "Saffron",
+    "Tundra",
+    "Vortex",
+    "Willow",
+    "Zephyr",
+]
 ASKED = {
     "refund": "I want my money back for the {}",
     "delivery": "Where is my {}? It has not arrived yet",
@@ -110,7 +123,7 @@ def compare(given: argparse.Namespace, folder: Path) -> None:
 
     def ours(chosen: list[Any]) -> float:
         trained = sum(s.trained for s in chosen)
-        groups = micro_batches(chosen)
+        groups = micro_batches(chosen, trainee.at_once)
         loss = sum(trainee.backward(collate(g, trainee.pad, "cpu"), trained) for g in groups)
         trainee.update(2e-3)
         return loss / trained

@@ -97,6 +97,7 @@ def dataset_id(platform: Embedded, tmp_path_factory: pytest.TempPathFactory) -> 
     with embedded.configured(platform.environment):
         dataset = Dataset.load(data_file=str(file))
         assert dataset.save(
+            replace_source=True,
             qianfan_dataset_create_args={
                 "name": "guide set",
                 "template_type": DataTemplateType.NonSortedConversation,

@@ -104,7 +104,7 @@ def parse(value: str) -> Authorization:
     if len(parts) != 6 or parts[0] != VERSION or not parts[1]:
         raise SignatureError("malformed", "Authorization is not a bce-auth-v1 value of six parts")
     _, access_key, stamp, expiry, names, signature = parts
-    if not expiry.isdigit() or not 0 < int(expiry) <= 86400 or len(signature) != 64:
+    if not value.isascii() or not expiry.isdigit() or not 0 < int(expiry) <= 86400 or len(signature) != 64:
         raise SignatureError("malformed", "Authorization has no valid life or signature")
     return Authorization(access_key, stamp, int(expiry), tuple(filter(None, names.lower().split(";"))), signature)
 

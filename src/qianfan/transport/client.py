@@ -23,7 +23,13 @@ from pyreqwest.proxy import ProxyBuilder
 
 from qianfan.config import SETTINGS, Config
 from qianfan.contract.sse import MEDIA_TYPE
-from qianfan.errors import ConnectionLost, InvalidArgumentError, QianfanError, RequestTimeoutError
+from qianfan.errors import (
+    ConnectionLost,
+    InternalError,
+    InvalidArgumentError,
+    QianfanError,
+    RequestTimeoutError,
+)
 from qianfan.utils.logging import redact
 
 from .call import Reply, Request
@@ -128,14 +134,14 @@ class HttpClient:
         if self._sync_client is None:
             with _lock:
                 if self._sync_client is None:
-                    self._sync_client = _configured(SyncClientBuilder(), self._options).build()
+                    self._sync_client = _built(SyncClientBuilder(), self._options)
         return self._sync_client
 
     def _async(self) -> Client:
         if self._async_client is None:
             with _lock:
                 if self._async_client is None:
-                    self._async_client = _configured(ClientBuilder(), self._options).build()
+                    self._async_client = _built(ClientBuilder(), self._options)
         return self._async_client
 
     def _translated(
@@ -146,6 +152,17 @@ class HttpClient:
         broke = any(sign in _causes(error).lower() for sign in _BROKEN)
         stale = broke and started - used < POOL_IDLE_S and now - started < STALE_S
         return _translated(error, request, waited_s=now - started, stale=stale)
+
+
+def _built(builder: Any, options: Options) -> Any:
+    try:
+        return _configured(builder, options).build()
+    except RuntimeError as error:  # the library's threads do not live on in a forked child
+        raise InternalError(
+            "calls cannot be made in a process forked after its parent made calls",
+            cause=error,
+            advice='start processes with multiprocessing.get_context("spawn"), or fork before the first call',
+        ) from None
 
 
 def _configured(builder: Any, options: Options) -> Any:
@@ -265,7 +282,7 @@ _clients: dict[tuple[int, Options], HttpClient] = {}
 
 
 def client_for(options: Options) -> HttpClient:
-    """The pool for these options; a forked child gets its own."""
+    """The pool for these options. A forked child has none of its parent's."""
     key = (os.getpid(), options)
     client = _clients.get(key)
     if client is None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Final, Literal
+from typing import IO, Any, Final, Literal
 
 from qianfan_platform.catalogue.catalogue import Entry
 
@@ -83,10 +83,11 @@ def built_in_version() -> str:
 async def packed(source: Path, out: Path, entry: Entry) -> Path:
     """A folder in Hugging Face layout as GGUF. Raises WeightsFailed."""
     from qianfan_platform.engines.llamacpp import pack
+    from qianfan_platform.engines.llamacpp.tensors import PackFailed
 
     try:
         await pack.model(source, out, dtype=entry.dtype)
-    except pack.PackFailed as problem:
+    except PackFailed as problem:
         raise WeightsFailed(f"{entry.name} cannot be packed for the engine: {problem}") from problem
     return out
 
@@ -229,7 +230,7 @@ async def _hub(entry: Entry, out: Path, tell: OnProgress) -> Path:
     tell(Progress("fetching", f"fetching {entry.name}"))
     command = [sys.executable, "-m", "qianfan_platform.catalogue.hub", source.kind, source.place]
     command += [source.version, source.member, str(out)]
-    last: dict[str, str] = {}
+    last: dict[str, Any] = {}
     log: deque[str] = deque(maxlen=6)
     async with _process(command) as lines:
         async for line in lines:
@@ -290,7 +291,7 @@ class _process:
             yield raw.decode(errors="replace").strip()
 
 
-def _json(line: str) -> dict[str, str] | None:
+def _json(line: str) -> dict[str, Any] | None:
     if not line.startswith("{"):
         return None
     try:

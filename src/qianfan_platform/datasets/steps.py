@@ -56,7 +56,8 @@ async def import_files(step: Step, *, dataset_id: int, source: int, files: list[
     platform: Platform = step.platform
     scratch = platform.settings.work / f"import-{step.job_id}"
     counts = await step("read", _read, platform, dataset_id, source, files, scratch)
-    async with step.transaction() as tx:
+    await asyncio.to_thread(_remove, scratch)
+    async with step.transaction(last=True) as tx:
         dataset = await tx.one(Dataset, dataset_id)
         await tx.move(
             dataset,
@@ -67,7 +68,6 @@ async def import_files(step: Step, *, dataset_id: int, source: int, files: list[
             content_at=operations.now(),
             **counts,
         )
-    await asyncio.to_thread(_remove, scratch)
 
 
 async def _read(
@@ -199,7 +199,7 @@ async def release(step: Step, *, dataset_id: int) -> None:
     if dataset.file_id is None:
         raise Fault(WRONG_STATE, f"dataset {dataset_id} has no content", "import data first")
     await platform.files.local(dataset.file_id)  # checks the hash
-    async with step.transaction() as tx:
+    async with step.transaction(last=True) as tx:
         dataset = await tx.one(Dataset, dataset_id)
         await tx.move(dataset, DATASET_RELEASE, DataReleaseStatus.Finished, field="release_status")
 
@@ -216,7 +216,7 @@ async def export(step: Step, *, dataset_id: int) -> None:
     platform: Platform = step.platform
     started = operations.now()
     packed = await step("pack", _pack, platform, dataset_id, platform.settings.work / f"export-{step.job_id}")
-    async with step.transaction() as tx:
+    async with step.transaction(last=True) as tx:
         dataset = await tx.one(Dataset, dataset_id)
         record = {
             "id": len(dataset.exports) + 1,

@@ -48,7 +48,7 @@ async def publish(step: Step, *, version_id: int) -> None:
         raise NothingToPublish(f"training run {run.id} ended as {run.status}: {run.reason}")
     package = await step("pack", _pack, platform, version_id, run.result_file, row.entry, row.method)
     proof = await step("prove", _prove, platform, version_id, package, run.result_file, row.entry, row.method)
-    async with step.transaction() as tx:
+    async with step.transaction(last=True) as tx:
         row = await operations.version(tx, None, version_id)
         await tx.move(row, MODEL_VERSION, ModelState.Ready, package_file=package, proof=proof)
 

@@ -37,7 +37,7 @@ async def deploy(step: Step, *, service_id: int) -> None:
             tokens = delta.completion_tokens or tokens
     if not tokens:
         raise Fault(UNAVAILABLE, "the engine is up but gave no token", "see the server's log")
-    async with step.transaction() as tx:
+    async with step.transaction(last=True) as tx:
         service = await operations.get(tx, None, service_id)
         await tx.move(service, SERVICE, ServiceStatus.Done, online_at=utc_now())
         count = await tx.count(

@@ -60,11 +60,11 @@ class Store:
                 "check the address, that it runs, and that this user may write to it"
             ) from error
         if address.get_backend_name() == "sqlite":
-            engine = create_async_engine(address, pool_size=8, max_overflow=24)
+            engine = create_async_engine(address, pool_size=8, max_overflow=24, hide_parameters=True)
             event.listen(engine.sync_engine, "connect", _on_connect)
             event.listen(engine.sync_engine, "begin", _on_begin)
         else:
-            engine = create_async_engine(address, pool_size=8, max_overflow=24, pool_pre_ping=True)
+            engine = create_async_engine(address, pool_size=8, max_overflow=24, pool_pre_ping=True, hide_parameters=True)
         return cls(engine)
 
     async def close(self) -> None:

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from qianfan_platform.trainers.protocol import Event, OnEvent, Outcome, TrainSpec
@@ -28,7 +29,6 @@ PASSED_ON = (
     "TEMP",
     "TMP",
     "SYSTEMROOT",
-    "PYTHONPATH",
     "VIRTUAL_ENV",
 )
 PASSED_ON_BEGINNINGS = ("LC_", "LD_", "DYLD_", "CUDA_", "NVIDIA_", "NCCL_", "ROCR_", "HIP_", "COV_")
@@ -48,14 +48,25 @@ async def run(spec: TrainSpec, on_event: OnEvent, stop: asyncio.Event) -> Outcom
     absent = missing()
     if absent:
         return Outcome("failed", reason=f"training needs {absent}: pip install 'open-qianfan[train]'")
-    spec.work.mkdir(parents=True, exist_ok=True)
+    spec = absolute(spec)  # the child stands in its work folder
     spec_file = spec.work / "spec.json"
-    spec_file.write_text(json.dumps(spec.to_json(), indent=1), encoding="utf-8")
+    try:
+        spec.work.mkdir(parents=True, exist_ok=True)
+        spec_file.write_text(json.dumps(spec.to_json(), indent=1), encoding="utf-8")
+    except OSError as error:
+        return Outcome("failed", reason=f"the run's folder cannot be written ({error.strerror})")
     child = await Child.start(spec, spec_file)
     try:
         return await child.watch(on_event, stop)
     finally:
         await child.end()
+
+
+def absolute(spec: TrainSpec) -> TrainSpec:
+    """The same spec with paths that hold from anywhere."""
+    paths = {name: getattr(spec, name).absolute() for name in ("base", "rows", "work")}
+    resume = spec.resume_from and spec.resume_from.absolute()
+    return replace(spec, **paths, resume_from=resume)
 
 
 class Child:
@@ -102,6 +113,8 @@ class Child:
                 group.create_task(self.read_events(on_event))
                 group.create_task(self.read_output(on_event))
             code = await self.process.wait()
+        except BaseExceptionGroup as raised:  # of on_event: the caller knows it better than the group
+            raise raised.exceptions[0] from None
         finally:
             stopper.cancel()
         return self.outcome(code)
@@ -197,7 +210,10 @@ def environment(outer: Mapping[str, str], threads: int) -> dict[str, str]:
         for name, value in outer.items()
         if name in PASSED_ON or name.startswith(PASSED_ON_BEGINNINGS)
     }
+    ours = str(Path(__file__).parents[2])
+    others = [str(Path(p).absolute()) for p in outer.get("PYTHONPATH", "").split(os.pathsep) if p]
     return kept | {
+        "PYTHONPATH": os.pathsep.join([ours, *others]),
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
@@ -212,4 +228,5 @@ def environment(outer: Mapping[str, str], threads: int) -> dict[str, str]:
         "MALLOC_TOP_PAD_": str(64 << 20),
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # repeatable arithmetic on a GPU
         "PYTHONUNBUFFERED": "1",
+        "PYTHONWARNINGS": "ignore::FutureWarning,ignore::DeprecationWarning",
     }

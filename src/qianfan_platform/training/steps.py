@@ -53,7 +53,20 @@ async def run(step: Step, *, run_id: int) -> None:
     result = await step("train", _train, step, platform, run_id, base, parts)
     if result is None:
         return  # stopped: the row says so already
-    await step("keep", _keep, step, platform, run_id, result)
+    kept = await step("keep", _keep, platform, result)
+    async with step.transaction(last=True) as tx:
+        row = await operations.finished(tx, run_id)
+        if row.status == TrainStatus.Running:  # else it was stopped in its last moment
+            await tx.move(
+                row,
+                TRAIN_RUN,
+                TrainStatus.Finish,
+                result_file=kept,
+                phase="done",
+                finished_at=operations.now(),
+            )
+    # The result lives in files now; checkpoints are only good for a run that did not finish.
+    await asyncio.to_thread(shutil.rmtree, Path(result).parent, ignore_errors=True)
 
 
 async def _begin(step: Step, run_id: int) -> None:
@@ -121,20 +134,5 @@ def _newest_checkpoint(work: Path) -> Path | None:
     return max(whole, key=lambda path: int(path.name), default=None)
 
 
-async def _keep(step: Step, platform: Platform, run_id: int, result: str) -> str:
-    kept = await platform.files.put_path(Path(result), name="result")
-    async with step.transaction() as tx:
-        row = await operations.finished(tx, run_id)
-        if row.status == TrainStatus.Running:
-            await tx.move(
-                row,
-                TRAIN_RUN,
-                TrainStatus.Finish,
-                result_file=kept.id,
-                phase="done",
-                finished_at=operations.now(),
-            )
-    work = work_of(platform, row)
-    # The result lives in files now; checkpoints are only good for a run that did not finish.
-    await asyncio.to_thread(shutil.rmtree, work, ignore_errors=True)
-    return kept.id
+async def _keep(platform: Platform, result: str) -> str:
+    return (await platform.files.put_path(Path(result), name="result")).id

@@ -290,11 +290,11 @@ def test_the_default_weights_are_fetched_and_answer() -> None:
         path = await weights.gguf(entry)
         assert path.stat().st_size == entry.size
         engine = await start(EngineSpec("llamacpp", path, context=512, parallel=1, threads=1))
-        question = [{"role": "user", "content": "What is the capital of France?"}]
+        question = [{"role": "user", "content": "Tell me one fact about the moon."}]
         try:
-            said = engine.generate(question, Sampling(temperature=0, max_tokens=16))
+            said = engine.generate(question, Sampling(temperature=0, max_tokens=24))
             return "".join([delta.text async for delta in said])
         finally:
             await engine.close()
 
-    assert "Paris" in asyncio.run(ask())
+    assert "moon" in asyncio.run(ask()).lower()

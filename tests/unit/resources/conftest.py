@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
+
+from qianfan.config import SETTINGS, get_config
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "transport"))
 
-from collections.abc import Iterator
-
-import pytest
 from loopback import Loopback
-
-from qianfan.config import SETTINGS, get_config
 
 
 @pytest.fixture

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import datetime
 import ipaddress
+import os
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -271,6 +274,27 @@ def test_a_connection_that_was_closed_meanwhile_is_told_apart(server: Loopback, 
     with pytest.raises(ConnectionLost) as slow:
         send()
     assert not slow.value.stale
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("used_before", [True, False], ids=["used before", "fresh"])
+def test_a_forked_child_is_told_what_to_do(server: Loopback, used_before: bool) -> None:
+    """It never hangs: where its parent had made calls it gets an error with advice, else it just works."""
+    program = (
+        "import os, sys\n"
+        "from qianfan.transport.client import Options, client_for\n"
+        "from qianfan.transport.call import Request\n"
+        f"request = Request('POST', '{server.url}', '/x', (), {{}}, b'{{}}', 5.0)\n"
+        f"client_for(Options()).send(request) if {used_before} else None\n"
+        "child = os.fork()\n"
+        "if child: sys.exit(os.waitpid(child, 0)[1])\n"
+        "try: print(client_for(Options()).send(request).status, flush=True)\n"
+        "except Exception as error: print(error, flush=True)\n"
+        "os._exit(0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert ("spawn" in done.stdout) if used_before else (done.stdout == "200\n")
 
 
 def test_redirects_are_not_followed(server: Loopback) -> None:

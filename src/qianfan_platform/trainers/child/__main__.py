@@ -18,7 +18,8 @@ NICENESS = 10  # the server and its engines go first
 
 def main(spec_file: str, events_to: str, orders_from: str) -> int:
     """0 when the run finished or was stopped, 1 when it failed; the reason has been told."""
-    events, orders = Events(int(events_to)), Orders(int(orders_from))
+    events = Events(int(events_to))
+    orders = Orders(int(orders_from), events)
     if hasattr(os, "nice"):
         with contextlib.suppress(OSError):
             os.nice(NICENESS)

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from qianfan_platform.trainers.child.rows import IGNORED, Encoded
 
-MICRO_TOKENS = 1024  # padded tokens that go through the model at once; a longer sample goes alone
-
 
 @dataclass(frozen=True)
 class Batch:
@@ -40,9 +38,10 @@ def batches(samples: int, size: int, seed: int, epoch: int) -> list[list[int]]:
     return [shuffled[at : at + size] for at in range(0, samples, size)]
 
 
-def micro_batches(samples: Sequence[Encoded], limit: int = MICRO_TOKENS) -> list[list[Encoded]]:
+def micro_batches(samples: Sequence[Encoded], limit: int) -> list[list[Encoded]]:
     """The samples of a batch, sorted by length, in groups of at most `limit` padded tokens.
 
+    A sample longer than that goes alone.
     Groups of like length need little padding; the gradient of the batch is the same sum."""
     groups: list[list[Encoded]] = []
     for sample in sorted(samples, key=lambda sample: len(sample.ids)):
@@ -71,7 +70,7 @@ def collate(samples: Sequence[Encoded], pad: int, device: str) -> Batch:
     )
 
 
-def padded_tokens(samples: Sequence[Encoded]) -> Iterator[int]:
+def padded_tokens(samples: Sequence[Encoded], limit: int) -> Iterator[int]:
     """Padded tokens of each micro-batch: what a step costs."""
-    for group in micro_batches(samples):
+    for group in micro_batches(samples, limit):
         yield len(group) * max(len(sample.ids) for sample in group)

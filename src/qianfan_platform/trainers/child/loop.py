@@ -40,11 +40,9 @@ class Run:
         self.begun = time.monotonic()
         self.encoder = Encoder(model.tokenizer_of(self.spec.base))
         ledger = self.open_ledger()
-        self.orders.check()
         model.use(self.spec)
         self.train, self.held_out = ledger.train, ledger.held_out[:HELD_OUT_AT_MOST]
         self.trainee = model.Trainee(self.spec, max(len(s.ids) for s in self.train + self.held_out))
-        self.orders.check()
         self.steps = self.spec.hyper.epochs * math.ceil(len(self.train) / self.spec.hyper.batch_size)
         if not self.trainee.try_plain_head(min(self.train, key=lambda sample: len(sample.ids))):
             self.events.log("this model scales its output; its own forward pass is used for the loss")
@@ -53,6 +51,7 @@ class Run:
         resumed = self.resume()
         self.tell_plan(estimate, resumed)
         try:
+            self.orders.begin()
             self.go()
         except Stopped:
             self.save()
@@ -137,7 +136,7 @@ class Run:
         trained = sum(sample.trained for sample in samples)
         loss = 0.0
         try:
-            for group in micro_batches(samples):
+            for group in micro_batches(samples, trainee.at_once):
                 self.orders.check()
                 loss += trainee.backward(collate(group, trainee.pad, spec.device), trained)
         except Stopped:
@@ -145,12 +144,11 @@ class Run:
             raise
         loss /= trained
         if not math.isfinite(loss):
-            raise Refused(
-                f"the loss is not a number at step {progress.step + 1} of {self.steps}: "
-                f"lower learning_rate (it is {spec.hyper.learning_rate:g})"
-            )
+            raise Refused(self.diverged("loss"))
         rate = model.learning_rate(spec.hyper, progress.step, self.steps)
-        trainee.update(rate)
+        norm = trainee.update(rate)
+        if not math.isfinite(norm):
+            raise Refused(self.diverged("gradient"))
         taken = time.perf_counter() - begun
         tokens = sum(len(sample.ids) for sample in samples)
         progress.step += 1
@@ -174,6 +172,12 @@ class Run:
             )
         if self.checkpoint_due():
             self.save()
+
+    def diverged(self, what: str) -> str:
+        return (
+            f"the {what} is not a number at step {self.progress.step + 1} of {self.steps}: "
+            f"lower learning_rate (it is {self.spec.hyper.learning_rate:g})"
+        )
 
     def evaluate(self) -> None:
         """The loss on held-out samples, told and remembered. Nothing held out: nothing told."""

@@ -28,7 +28,7 @@ def dry_run(trainee: Trainee, train: Sequence[Encoded], held_out: int, orders: O
     Memory is the peak of the process; on a GPU, of the device. Raises Refused when memory runs out."""
     spec = trainee.spec
     longest = sorted(train, key=lambda sample: -len(sample.ids))[: spec.hyper.batch_size]
-    group = max(micro_batches(longest), key=lambda group: len(group) * len(group[-1].ids))
+    group = max(micro_batches(longest, trainee.at_once), key=lambda group: len(group) * len(group[-1].ids))
     random = torch.get_rng_state()
     try:
         for _ in range(2):  # the first prepares kernels and memory; the second is as all will be
@@ -51,7 +51,7 @@ def dry_run(trainee: Trainee, train: Sequence[Encoded], held_out: int, orders: O
     per_token = taken / (len(group) * len(group[-1].ids))
     samples, size = len(train), spec.hyper.batch_size
     work = sum(
-        sum(padded_tokens([train[i] for i in batch]))
+        sum(padded_tokens([train[i] for i in batch], trainee.at_once))
         for epoch in range(min(3, spec.hyper.epochs))
         for batch in batches(samples, size, spec.seed, epoch)
     ) * (spec.hyper.epochs / min(3, spec.hyper.epochs))

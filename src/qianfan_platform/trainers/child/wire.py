@@ -61,17 +61,26 @@ class Orders:
     server is gone: the process ends at once, without a word and without a half-written file, because
     every file is written beside its place and then renamed."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, events: Events) -> None:
         self.stopping = threading.Event()
-        self.descriptor = descriptor
+        self.preparing = True  # nothing is trained yet: a stop ends the process at once
+        self.descriptor, self.events = descriptor, events
         threading.Thread(target=self.listen, name="orders", daemon=True).start()
 
     def listen(self) -> None:
         while order := os.read(self.descriptor, 64):
             if b"stop" in order:
                 self.stopping.set()
+                if self.preparing:
+                    self.events.send("stopped", step=0)
+                    os._exit(0)
         sys.stderr.flush()
         os._exit(3)
+
+    def begin(self) -> None:
+        """From here on a stop waits for `check`, so that there is a checkpoint. Raises Stopped."""
+        self.preparing = False
+        self.check()
 
     def check(self) -> None:
         """Raises Stopped when the server asked for it."""
