@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -43,6 +44,7 @@ def fetch(kind: str, repo: str, version: str, member: str, out: Path) -> Path:
         return Path(hf_hub_download(repo, member, revision=version or None, local_dir=out))
     snapshot_download(repo, revision=version, local_dir=out, allow_patterns=PATTERNS)
     verify(repo, version, out)
+    shutil.rmtree(out / ".cache", ignore_errors=True)  # the library's notes about the download
     return out
 
 

@@ -26,6 +26,7 @@ class Plan:
 
     method: str
     hyper: Hyper
+    checkpoint_steps: int | None  # None: by time
     warnings: tuple[str, ...]
 
 
@@ -112,7 +113,8 @@ def resolve(
             f"{steps} steps at learning rate {rate:g} can hardly change the model; a run that learns: "
             "TrainConfig(epoch=3, batch_size=8, learning_rate=2e-3, peft_type='LoRA')"
         )
-    return Plan(method, hyper, tuple(warnings))
+    every = _number(given, "checkpointSteps", 1, 1_000_000, whole=True)
+    return Plan(method, hyper, every, tuple(warnings))
 
 
 def _too_long(given: Mapping[str, Any]) -> Any:

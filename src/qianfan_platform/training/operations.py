@@ -122,6 +122,7 @@ async def create_run(platform: Platform, tx: Tx, owner: int, spec: CreateRun) ->
             trainset_rate=held_out,
             entry=served.entry.name,
             hyper=hyper.as_json(plan.hyper),
+            checkpoint_steps=plan.checkpoint_steps,
             seed=before.seed if before else SEED,
             threads=before.threads if before else _threads(platform),
             dtype=before.dtype if before else _dtype(served.entry.dtype),

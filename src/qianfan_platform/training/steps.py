@@ -114,6 +114,7 @@ async def _train(
         seed=row.seed,
         threads=row.threads,
         dtype="float32" if row.dtype == "float32" else "bfloat16",
+        checkpoint_steps=row.checkpoint_steps,
         resume_from=_newest_checkpoint(work_of(platform, before)) if before else None,
     )
     report = await Report.open(platform.store, run_id, parts)

@@ -45,6 +45,7 @@ class TrainRun(Row):
 
     entry: Mapped[str]  # catalogue entry that really trains
     hyper: Mapped[Any] = mapped_column(Json)  # trainers.protocol.Hyper, resolved
+    checkpoint_steps: Mapped[int | None]  # None: by time
     seed: Mapped[int]
     threads: Mapped[int]
     dtype: Mapped[str]

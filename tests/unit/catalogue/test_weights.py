@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import hashlib
 import http.server
+import json
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +250,123 @@ def test_a_local_folder_is_packed_and_packed_anew_when_it_changes(tmp_path: Path
     os.utime(folder / "model.safetensors")
     assert weights.state(entry) == "absent"
     assert asyncio.run(weights.gguf(entry)) != first
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, dict[str, bytes]]]:
+    """A model hub on this machine that speaks Hugging Face's protocol; the test fills its one repository."""
+    files: dict[str, bytes] = {}
+    changed: dict[str, bytes] = {}  # what is sent instead, by a hub that lies
+
+    class Hub(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.answer(body=False)
+
+        def do_GET(self) -> None:
+            self.answer(body=True)
+
+        def answer(self, *, body: bool) -> None:
+            name = self.path.split("?")[0].rpartition("/")[2]
+            if "/tree/" in self.path:
+                content = json.dumps([leaf(name, content) for name, content in files.items()]).encode()
+            elif self.path.startswith("/api/"):
+                rows = [row(name, content) for name, content in files.items()]
+                content = json.dumps({"id": "org/model", "sha": COMMIT, "siblings": rows}).encode()
+            elif name in files:
+                content = changed.get(name, files[name])
+            else:
+                self.send_error(404)
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+            self.end_headers()
+            if body:
+                self.wfile.write(content)
+
+        def log_message(self, format: str, *arguments: Any) -> None:
+            pass
+
+    def row(name: str, content: bytes) -> dict[str, Any]:
+        blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+        large = {
+            "lfs": {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 1}
+        }
+        return {
+            "rfilename": name,
+            "size": len(content),
+            "blobId": blob,
+            **(large if name.endswith(".safetensors") else {}),
+        }
+
+    def leaf(name: str, content: bytes) -> dict[str, Any]:
+        found = row(name, content)
+        plain = {"type": "file", "path": name, "size": len(content), "oid": found["blobId"]}
+        if "lfs" in found:
+            plain["lfs"] = {"oid": found["lfs"]["sha256"], "size": len(content), "pointerSize": 1}
+        return plain
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "hf-home"))
+        monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+        yield {"files": files, "changed": changed}
+        server.shutdown()
+        thread.join()
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def test_a_repository_of_a_hub_is_fetched_and_checked(hub: Any, tmp_path: Path) -> None:
+    """Safetensors and vocabulary of the pinned commit; other files stay where they are."""
+    tiny.build(tmp_path / "tiny")
+    hub["files"].update({file.name: file.read_bytes() for file in (tmp_path / "tiny").iterdir()})
+    hub["files"]["modeling.py"] = b"print('code')"
+    weights = Weights(tmp_path / "home")
+    entry = Entry("hubbed", source=Source("hf", "org/model", COMMIT))
+    folder = asyncio.run(weights.hf(entry))
+    assert (folder / "model.safetensors").read_bytes() == hub["files"]["model.safetensors"]
+    assert not list(folder.rglob("*.py"))
+    assert header.read(asyncio.run(weights.gguf(entry))).architecture == "llama"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_hub_that_sends_something_else_is_not_believed(name: str, hub: Any, tmp_path: Path) -> None:
+    """The hash of the commit decides, for large files and for small ones."""
+    tiny.build(tmp_path / "tiny")
+    hub["files"].update({file.name: file.read_bytes() for file in (tmp_path / "tiny").iterdir()})
+    hub["changed"][name] = hub["files"][name].replace(b"5", b"6")
+    entry = Entry("hubbed", source=Source("hf", "org/model", COMMIT))
+    with pytest.raises(WeightsFailed, match=f"{name} is not what the commit says"):
+        asyncio.run(Weights(tmp_path / "home").hf(entry))
+    assert not list((tmp_path / "home").rglob("*.safetensors"))
+
+
+@pytest.mark.skipif(find_spec("modelscope") is not None, reason="the library is installed")
+def test_a_missing_hub_library_is_named_with_its_fix(tmp_path: Path) -> None:
+    """The error says what to install, and how to do without."""
+    entry = Entry("scoped", source=Source("modelscope", "org/model", "master", "m.gguf"), sha256="0" * 64)
+    with pytest.raises(WeightsFailed, match=r"pip install modelscope(.|\n)*path:"):
+        asyncio.run(Weights(tmp_path).gguf(entry))
+
+
+def test_a_gguf_file_is_converted_for_the_trainer_once(tmp_path: Path) -> None:
+    """What the engine eats becomes what the trainer eats, with progress."""
+    pytest.importorskip("torch")
+    file = asyncio.run(Weights(tmp_path / "one").gguf(Catalogue.load().entries["tiny"]))
+    entry, seen = Entry("mine", source=Source("path", str(file))), list[Progress]()
+    for _ in range(2):
+        folder = asyncio.run(Weights(tmp_path / "two").hf(entry, seen.append))
+    assert (folder / "model.safetensors").is_file()
+    done = [progress.done for progress in seen if progress.step == "converting"]
+    assert len(done) >= 3
+    assert done == sorted(done)  # type: ignore[type-var]
+    assert [progress.step for progress in seen].count("ready") == 1
 
 
 def test_a_path_where_nothing_is_says_so(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ class Launch:
 
 def main() -> None:
     """Read the launch, serve, end with the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent; it decides when we end
     launch = Launch(**json.loads(sys.stdin.buffer.readline()))
     report = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the library prints must not reach the parent's reading of our one line
@@ -84,6 +85,7 @@ def serve(launch: Launch):  # type: ignore[no-untyped-def]
     params.cors_origins = ""
     params.endpoint_slots = True
     params.ui = False
+    params.sse_ping_interval = -1  # silence must be heard as silence: that is how a hang is found
     params.verbosity = 1  # errors
     if launch.embedding:
         params.embedding = True

@@ -332,6 +332,7 @@ def upgrade() -> None:
         sa.Column("trainset_rate", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("entry", sa.String(), nullable=False),
         sa.Column("hyper", sa.Text(), nullable=False),
+        sa.Column("checkpoint_steps", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("seed", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("threads", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("dtype", sa.String(), nullable=False),
