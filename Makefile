@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-contract test-e2e check format clean
+.PHONY: help setup demo test test-unit test-contract test-e2e check format docs bench clean
 
 help: ## list the tasks
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -37,14 +37,18 @@ test-e2e: $(READY) ## train, publish, deploy, chat
 	@$(BIN)/python -m pytest tests/e2e
 
 check: $(READY) ## format, lint, types, architecture
-	@$(BIN)/ruff format --check src tests examples benchmarks
-	@$(BIN)/ruff check src tests examples benchmarks
+	@$(BIN)/ruff format --check src tests examples benchmarks docs
+	@$(BIN)/ruff check src tests examples benchmarks docs
 	@$(BIN)/mypy
+	@$(BIN)/python docs/generate.py --check
 	@$(BIN)/python -m pytest tests/architecture
 
+docs: $(READY) ## write the generated tables of docs/reference
+	@$(BIN)/python docs/generate.py
+
 format: $(READY) ## format the code and mend what can be mended
-	@$(BIN)/ruff format src tests examples benchmarks
-	@$(BIN)/ruff check --fix src tests examples benchmarks
+	@$(BIN)/ruff format src tests examples benchmarks docs
+	@$(BIN)/ruff check --fix src tests examples benchmarks docs
 
 clean: ## remove .venv and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

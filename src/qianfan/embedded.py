@@ -114,7 +114,9 @@ def start(
 
 
 def need_the_platform() -> None:
-    absent = [name for name in ("uvicorn", "fastapi", "sqlalchemy", "cryptography") if find_spec(name) is None]
+    absent = [
+        name for name in ("uvicorn", "fastapi", "sqlalchemy", "cryptography") if find_spec(name) is None
+    ]
     if absent or find_spec("qianfan_platform") is None:
         raise MissingExtra(
             f"the embedded platform needs {', '.join(absent) or 'qianfan_platform'}: "
@@ -212,4 +214,6 @@ def weights() -> dict[str, str]:
     catalogue = import_module("qianfan_platform.catalogue.catalogue").Catalogue.load(None)
     weights = import_module("qianfan_platform.catalogue.weights")
     store = weights.Weights(weights.default_home())
-    return {entry.name: store.state(entry) for entry in catalogue.entries.values() if entry.engine == "llamacpp"}
+    return {
+        entry.name: store.state(entry) for entry in catalogue.entries.values() if entry.engine == "llamacpp"
+    }

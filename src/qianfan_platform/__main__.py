@@ -58,9 +58,7 @@ def main() -> int:
     return 0
 
 
-async def _serve(
-    settings: Settings, listener: socket.socket, print_env: bool, end_with_stdin: bool
-) -> None:
+async def _serve(settings: Settings, listener: socket.socket, print_env: bool, end_with_stdin: bool) -> None:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     base_url = f"http://{'127.0.0.1' if shown in ('0.0.0.0', '[::]') else shown}:{port}"

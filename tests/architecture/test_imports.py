@@ -10,7 +10,14 @@ import pytest
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 
-SDK_ORDER = ["transport", "resources", "dataset", "model", "trainer", "cli"]  # each may import those before it
+SDK_ORDER = [
+    "transport",
+    "resources",
+    "dataset",
+    "model",
+    "trainer",
+    "cli",
+]  # each may import those before it
 SDK_FOR_ALL = {"contract", "config", "errors", "utils", "version"}
 PURE_DATASET = {"qianfan.dataset.operators", "qianfan.dataset.formats", "qianfan.dataset.schemas"}
 

@@ -101,7 +101,7 @@ def dataset_id(platform: Embedded, tmp_path_factory: pytest.TempPathFactory) -> 
             qianfan_dataset_create_args={
                 "name": "guide set",
                 "template_type": DataTemplateType.NonSortedConversation,
-            }
+            },
         )
         ident = dataset.inner_data_source_cache.id
         Data.release_dataset(ident)

@@ -23,7 +23,9 @@ ROWS = 24
 def rows(tmp_path: Path) -> Path:
     path = tmp_path / "rows.jsonl"
     lines = [
-        json.dumps([{"prompt": f"color of box {n}", "response": [[f"box {n} is {'red' if n % 2 else 'blue'}"]]}])
+        json.dumps(
+            [{"prompt": f"color of box {n}", "response": [[f"box {n} is {'red' if n % 2 else 'blue'}"]]}]
+        )
         for n in range(ROWS)
     ]
     path.write_text("\n".join(lines), encoding="utf-8")
@@ -47,11 +49,18 @@ def begin(rows: Path, method: str) -> tuple[int, int]:
     dataset = Dataset.load(data_file=str(rows))
     dataset.save(
         replace_source=True,
-        qianfan_dataset_create_args={"name": "boxes", "template_type": DataTemplateType.NonSortedConversation},
+        qianfan_dataset_create_args={
+            "name": "boxes",
+            "template_type": DataTemplateType.NonSortedConversation,
+        },
     )
     ident = dataset.inner_data_source_cache.id
     Data.release_dataset(ident)
-    wait(lambda: Data.get_dataset_info(ident)["result"]["versionInfo"]["releaseStatus"], lambda s: s == 2, "release")
+    wait(
+        lambda: Data.get_dataset_info(ident)["result"]["versionInfo"]["releaseStatus"],
+        lambda s: s == 2,
+        "release",
+    )
     task = FineTune.create_task(name="boxes")["result"]["id"]
     run = FineTune.create_job(
         {

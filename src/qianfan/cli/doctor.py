@@ -78,7 +78,10 @@ def _distribution() -> Iterator[Finding]:
 
 def _credentials() -> Iterator[Finding]:
     config = get_config()
-    pairs = {"inference (AK, SK)": ("AK", "SK"), "console (ACCESS_KEY, SECRET_KEY)": ("ACCESS_KEY", "SECRET_KEY")}
+    pairs = {
+        "inference (AK, SK)": ("AK", "SK"),
+        "console (ACCESS_KEY, SECRET_KEY)": ("ACCESS_KEY", "SECRET_KEY"),
+    }
     for what, (first, second) in pairs.items():
         halves = [bool(getattr(config, name)) for name in (first, second)]
         if all(halves):

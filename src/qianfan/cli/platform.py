@@ -23,21 +23,37 @@ def add_to(app: typer.Typer) -> None:
 
 
 def serve(
-    data: Annotated[Path, typer.Option(help="Folder of everything that must survive.")] = Path("qianfan-data"),
+    data: Annotated[Path, typer.Option(help="Folder of everything that must survive.")] = Path(
+        "qianfan-data"
+    ),
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 picks a free one.")] = 8866,
-    database: Annotated[str | None, typer.Option(help="postgresql://…; default: SQLite in the folder.")] = None,
+    database: Annotated[
+        str | None, typer.Option(help="postgresql://…; default: SQLite in the folder.")
+    ] = None,
     allow_fetch: Annotated[
         list[str] | None,
         typer.Option(metavar="HOST[:PORT]", help="Let imports fetch from here though it is private."),
     ] = None,
     catalogue: Annotated[Path | None, typer.Option(help="TOML merged over the built-in catalogue.")] = None,
-    print_env: Annotated[bool, typer.Option("--print-env", help="Print export lines before `ready`.")] = False,
+    print_env: Annotated[
+        bool, typer.Option("--print-env", help="Print export lines before `ready`.")
+    ] = False,
     public: Annotated[bool, typer.Option("--public", help="Allow an address that others can reach.")] = False,
 ) -> None:
     """Run the platform until Ctrl-C. Keys are in DATA/credentials.json; `ready <url>` says it answers."""
     embedded.need_the_platform()
-    command = [sys.executable, "-m", "qianfan_platform", "--data", str(data), "--host", host, "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "qianfan_platform",
+        "--data",
+        str(data),
+        "--host",
+        host,
+        "--port",
+        str(port),
+    ]
     for place in allow_fetch or []:
         command += ["--allow-fetch", place]
     if database:

@@ -106,7 +106,9 @@ def parse(value: str) -> Authorization:
     _, access_key, stamp, expiry, names, signature = parts
     if not value.isascii() or not expiry.isdigit() or not 0 < int(expiry) <= 86400 or len(signature) != 64:
         raise SignatureError("malformed", "Authorization has no valid life or signature")
-    return Authorization(access_key, stamp, int(expiry), tuple(filter(None, names.lower().split(";"))), signature)
+    return Authorization(
+        access_key, stamp, int(expiry), tuple(filter(None, names.lower().split(";"))), signature
+    )
 
 
 def _hosts(value: str) -> list[str]:
@@ -140,7 +142,9 @@ def verify(
     except ValueError:
         raise SignatureError("malformed", "the time in Authorization is not a UTC time in seconds") from None
     if unix > signed_at + auth.expiry_s or unix < signed_at - CLOCK_SKEW_S:
-        raise SignatureError("expired", f"the signature of {auth.timestamp} is not valid now; check the clock")
+        raise SignatureError(
+            "expired", f"the signature of {auth.timestamp} is not valid now; check the clock"
+        )
     secret_key = secret_of(auth.access_key)
     if secret_key is None:
         raise SignatureError("unknown", "no such access key")

@@ -194,7 +194,14 @@ async def write_rows(platform: Platform, dataset_ids: Sequence[int], into: Path)
                 raise Fault(errors.BAD_DATASET, f"dataset {dataset_id} has lost its content")
             content = (await platform.files.local(dataset.file_id)).read_bytes()
             out.write(content)
-            parts.append({"dataset": dataset.id, "name": dataset.name, "first": line + 1, "last": line + dataset.entity_count})
+            parts.append(
+                {
+                    "dataset": dataset.id,
+                    "name": dataset.name,
+                    "first": line + 1,
+                    "last": line + dataset.entity_count,
+                }
+            )
             line += dataset.entity_count
     return parts
 

@@ -235,7 +235,12 @@ async def upload(visit: Visit) -> Any:
     kept = await visit.platform.files.put(
         visit.request.stream(), name=visit.query.get("name", "")[:200], owner=visit.owner
     )
-    return {"path": f"{operations.LOCAL_PREFIX}{kept.id}", "id": kept.id, "size": kept.size, "sha256": kept.sha256}
+    return {
+        "path": f"{operations.LOCAL_PREFIX}{kept.id}",
+        "id": kept.id,
+        "size": kept.size,
+        "sha256": kept.sha256,
+    }
 
 
 @router.raw("/v2/files/{file_id}", methods=["GET"], public=True)

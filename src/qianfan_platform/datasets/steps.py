@@ -149,7 +149,9 @@ async def _unpacked(inputs: list[tuple[str, Path]], scratch: Path) -> list[tuple
             head = file.read(2)
         if head in (b"PK", b"\x1f\x8b"):
             folder = scratch / f"archive-{number}"
-            texts += [(f"{name}/{member.relative_to(folder)}", member) for member in await extract(path, folder)]
+            texts += [
+                (f"{name}/{member.relative_to(folder)}", member) for member in await extract(path, folder)
+            ]
         else:
             texts.append((name, path))
     return texts
@@ -177,7 +179,15 @@ def _as_json(problem: schemas.Problem) -> dict[str, Any]:
 
 
 def _problem(what: str, fix: str = "") -> dict[str, Any]:
-    return {"code": IMPORT_FAILED, "source": "", "line": 0, "column": None, "field": "", "what": what, "fix": fix}
+    return {
+        "code": IMPORT_FAILED,
+        "source": "",
+        "line": 0,
+        "column": None,
+        "field": "",
+        "what": what,
+        "fix": fix,
+    }
 
 
 def _remove(folder: Path) -> None:

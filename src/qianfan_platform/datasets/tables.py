@@ -40,7 +40,9 @@ class Dataset(Row):
 
     import_status: Mapped[int] = mapped_column(default=DataImportStatus.NotStarted.value)
     import_progress: Mapped[int] = mapped_column(default=0)  # percent
-    import_problems: Mapped[Any] = mapped_column(Json, default=list)  # [{code, source, line, field, what, fix}]
+    import_problems: Mapped[Any] = mapped_column(
+        Json, default=list
+    )  # [{code, source, line, field, what, fix}]
     import_count: Mapped[int] = mapped_column(default=0)
     release_status: Mapped[int] = mapped_column(default=DataReleaseStatus.NotStarted.value)
     export_status: Mapped[int] = mapped_column(default=DataExportStatus.NotStarted.value)

@@ -99,7 +99,9 @@ def v2_prompt(body: Mapping[str, Any]) -> Prompt:
     turns = []
     for number, turn in enumerate(messages):
         if not isinstance(turn, dict) or turn.get("role") not in ("system", "user", "assistant", "tool"):
-            raise Fault(errors.MESSAGES, f"message {number} needs a role: system, user, assistant or tool", "")
+            raise Fault(
+                errors.MESSAGES, f"message {number} needs a role: system, user, assistant or tool", ""
+            )
         turns.append({"role": turn["role"], "content": _text(turn.get("content"), number)})
     limit = "max_completion_tokens" if "max_completion_tokens" in body else "max_tokens"
     return Prompt(turns, _sampling(body, errors.INVALID_ARGUMENT, limit=limit, zero=True))
@@ -108,30 +110,44 @@ def v2_prompt(body: Mapping[str, Any]) -> Prompt:
 def _text(content: Any, number: int) -> str:
     if isinstance(content, str):
         return content
-    if isinstance(content, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in content):
+    if isinstance(content, list) and all(
+        isinstance(part, dict) and part.get("type") == "text" for part in content
+    ):
         return "".join(str(part.get("text", "")) for part in content)
-    raise Fault(errors.MESSAGES, f"the content of message {number} must be a text", "this model reads no images")
+    raise Fault(
+        errors.MESSAGES, f"the content of message {number} must be a text", "this model reads no images"
+    )
 
 
 def _role(role: str) -> str:
     return "user" if role == "function" else role
 
 
-def _number(body: Mapping[str, Any], name: str, low: float, high: float, row: ErrorRow, above: bool = False) -> Any:
+def _number(
+    body: Mapping[str, Any], name: str, low: float, high: float, row: ErrorRow, above: bool = False
+) -> Any:
     value = body.get(name)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Fault(row, f"{name} must be a number", "")
     if not low <= value <= high or (above and value == low):
-        raise Fault(row, f"{name} must be {'above' if above else 'from'} {low:g} {'and at most' if above else 'to'} {high:g}", "")
+        raise Fault(
+            row,
+            f"{name} must be {'above' if above else 'from'} {low:g} {'and at most' if above else 'to'} {high:g}",
+            "",
+        )
     return value
 
 
 def _sampling(body: Mapping[str, Any], row: ErrorRow, *, limit: str, zero: bool = False) -> Sampling:
     stop = body.get("stop") or []
     stops = [stop] if isinstance(stop, str) else stop
-    if not isinstance(stops, list) or len(stops) > MAX_STOPS or not all(isinstance(s, str) and s for s in stops):
+    if (
+        not isinstance(stops, list)
+        or len(stops) > MAX_STOPS
+        or not all(isinstance(s, str) and s for s in stops)
+    ):
         raise Fault(row, f"stop must be a list of at most {MAX_STOPS} texts", "")
     temperature = _number(body, "temperature", 0, 2 if zero else 1, row, above=not zero)
     top_k = _number(body, "top_k", 1, 1_000_000, row)
@@ -150,7 +166,9 @@ def _sampling(body: Mapping[str, Any], row: ErrorRow, *, limit: str, zero: bool 
 
 
 @asynccontextmanager
-async def answer(platform: Platform, answering: Answering, prompt: Prompt) -> AsyncIterator[AsyncIterator[Delta]]:
+async def answer(
+    platform: Platform, answering: Answering, prompt: Prompt
+) -> AsyncIterator[AsyncIterator[Delta]]:
     """The pieces of an answer, inside the time an engine is held. Leaving early stops the engine's work."""
     async with platform.fleet.use(answering.want) as (engine, adapter):
         pieces = _pieces(engine, prompt, adapter)

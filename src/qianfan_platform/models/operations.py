@@ -30,7 +30,11 @@ async def publish(tx: Tx, owner: int, spec: PublishModel) -> tuple[Model, ModelV
     if spec["isNewModel"]:
         name = spec.get("modelName")
         if not name:
-            raise Fault(errors.CONSOLE_PARAMETER, "param[modelName] invalid: a new model needs a name", "send modelName")
+            raise Fault(
+                errors.CONSOLE_PARAMETER,
+                "param[modelName] invalid: a new model needs a name",
+                "send modelName",
+            )
         model = await tx.add(
             Model(
                 owner_id=owner,
@@ -43,7 +47,9 @@ async def publish(tx: Tx, owner: int, spec: PublishModel) -> tuple[Model, ModelV
     else:
         if "modelId" not in spec:
             raise Fault(
-                errors.CONSOLE_PARAMETER, "param[modelId] invalid: it is missing", "send the id of the model to extend"
+                errors.CONSOLE_PARAMETER,
+                "param[modelId] invalid: it is missing",
+                "send the id of the model to extend",
             )
         model = await get(tx, owner, spec["modelId"])
     version = await tx.add(
@@ -99,9 +105,7 @@ async def page(
     column = {"name": Model.name, "modify_time": Model.modified_at}.get(by or "", Model.created_at)
     total = await tx.count(Model, *where, owner=owner)
     ordered = column.asc() if order == "asc" else column.desc()
-    rows = await tx.find(
-        Model, *where, owner=owner, order_by=ordered, limit=size, offset=(number - 1) * size
-    )
+    rows = await tx.find(Model, *where, owner=owner, order_by=ordered, limit=size, offset=(number - 1) * size)
     return rows, total
 
 
@@ -122,7 +126,9 @@ async def delete_versions(tx: Tx, owner: int, idents: Sequence[Id]) -> None:
 async def _delete_version(tx: Tx, row: ModelVersion) -> None:
     if row.serving:
         raise Fault(
-            errors.WRONG_STATE, f"model version {row.id} is deployed as a service", "take the service offline first"
+            errors.WRONG_STATE,
+            f"model version {row.id} is deployed as a service",
+            "take the service offline first",
         )
     await tx.delete(row)
 

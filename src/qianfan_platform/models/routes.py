@@ -20,7 +20,12 @@ _PARAMS: dict[str, Any] = {
         "type": "object",
         "properties": {
             "messages": {"name": "messages", "type": "array", "description": "user, assistant, …, user"},
-            "stream": {"name": "stream", "type": "boolean", "description": "answer in pieces", "default": False},
+            "stream": {
+                "name": "stream",
+                "type": "boolean",
+                "description": "answer in pieces",
+                "default": False,
+            },
             "temperature": {"name": "temperature", "type": "number", "description": "(0, 1]"},
             "top_p": {"name": "top_p", "type": "number", "description": "[0, 1]"},
         },

@@ -164,7 +164,9 @@ class Fleet:
         try:
             fresh = _Live(await start_engine(spec), spec)
         except EngineFailed as failed:
-            raise Fault(UNAVAILABLE, f"the engine did not start: {failed}", "see the server's log") from failed
+            raise Fault(
+                UNAVAILABLE, f"the engine did not start: {failed}", "see the server's log"
+            ) from failed
         old, slot.live = slot.live, fresh
         if old is not None:
             old.retired = True

@@ -30,7 +30,11 @@ async def create(tx: Tx, owner: int, spec: CreateService) -> Service:
     model = await models.get(tx, owner, spec["modelId"])
     wanted = spec.get("modelVersionId", spec.get("iterationId"))
     if wanted is None:
-        raise Fault(errors.CONSOLE_PARAMETER, "param[modelVersionId] invalid: it is missing", "send the version to deploy")
+        raise Fault(
+            errors.CONSOLE_PARAMETER,
+            "param[modelVersionId] invalid: it is missing",
+            "send the version to deploy",
+        )
     version = await models.version(tx, owner, wanted)
     if version.model_id != model.id:
         raise Fault(
@@ -46,7 +50,9 @@ async def create(tx: Tx, owner: int, spec: CreateService) -> Service:
         )
     if not all(char.isascii() and (char.isalnum() or char in "-_") for char in spec["uri"]):
         raise Fault(
-            errors.CONSOLE_PARAMETER, f"param[uri] invalid: {spec['uri']!r}", "use letters, digits, - and _ only"
+            errors.CONSOLE_PARAMETER,
+            f"param[uri] invalid: {spec['uri']!r}",
+            "use letters, digits, - and _ only",
         )
     service = await tx.add(
         Service(
@@ -60,7 +66,9 @@ async def create(tx: Tx, owner: int, spec: CreateService) -> Service:
             pool_type=spec.get("poolType", DeployPoolType.PrivateResource.value),
         )
     )
-    queued = await jobs.enqueue(tx, "serving.deploy", owner=owner, args={"service_id": service.id}, slot="serve")
+    queued = await jobs.enqueue(
+        tx, "serving.deploy", owner=owner, args={"service_id": service.id}, slot="serve"
+    )
     service.job_id = queued.id
     return service
 

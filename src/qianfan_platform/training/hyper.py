@@ -81,7 +81,9 @@ def resolve(
     rate = _number(given, "learningRate", 1e-12, 1.0, whole=False) or 2e-3
     length = _number(given, "maxSeqLen", 16, 1 << 20, whole=True) or min(4096, context)
     if length > context:
-        warnings.append(f"maxSeqLen {length} is more than the {context} tokens this model takes; {context} is used")
+        warnings.append(
+            f"maxSeqLen {length} is more than the {context} tokens this model takes; {context} is used"
+        )
         length = context
     scheduler = str(given.get("schedulerName", "linear"))
     if scheduler not in ("linear", "cosine", "constant", "constant_with_warmup"):

@@ -85,15 +85,23 @@ async def create_run(platform: Platform, tx: Tx, owner: int, spec: CreateRun) ->
         raise Fault(errors.NO_INCREMENT, "incremental training is not built yet", "send jobRunType 0")
     absent = missing()
     if absent:
-        raise Fault(errors.MISSING_EXTRA, f"this server cannot train: {absent}", "pip install 'open-qianfan[train]'")
+        raise Fault(
+            errors.MISSING_EXTRA, f"this server cannot train: {absent}", "pip install 'open-qianfan[train]'"
+        )
     served = platform.catalogue.trains(name)
     if served is None:
-        raise Fault(errors.BAD_TRAIN_CONFIG, f"no model here trains under the name {name!r}", "see `qianfan doctor`")
+        raise Fault(
+            errors.BAD_TRAIN_CONFIG, f"no model here trains under the name {name!r}", "see `qianfan doctor`"
+        )
 
     sets = [await _trainset(tx, owner, dict(item)) for item in spec["trainset"]]
     records = sum(dataset.entity_count for dataset in sets)
     plan = hyper.resolve(
-        train_type, spec.get("peftType"), spec.get("trainConfig", {}), context=served.entry.context, records=records
+        train_type,
+        spec.get("peftType"),
+        spec.get("trainConfig", {}),
+        context=served.entry.context,
+        records=records,
     )
     warnings = list(plan.warnings)
     if served.stand_in:
@@ -178,8 +186,14 @@ async def stop(tx: Tx, owner: int, *idents: Id | None) -> TrainRun:
     """Stop a run for good: its trainer ends within seconds, its last checkpoint stays."""
     run = await run_of(tx, owner, *idents)
     if TRAIN_RUN.is_final(TrainStatus(run.status)):
-        raise Fault(errors.RUN_STATE, f"training run {run.id} has already ended as {run.status}", "nothing is left to stop")
-    await tx.move(run, TRAIN_RUN, TrainStatus.Stop, reason="stopped by the user", phase="done", finished_at=now())
+        raise Fault(
+            errors.RUN_STATE,
+            f"training run {run.id} has already ended as {run.status}",
+            "nothing is left to stop",
+        )
+    await tx.move(
+        run, TRAIN_RUN, TrainStatus.Stop, reason="stopped by the user", phase="done", finished_at=now()
+    )
     if run.job_id is not None:
         await jobs.cancel(tx, run.job_id)
     return run

@@ -12,7 +12,9 @@ from . import operations
 from .tables import TrainLine, TrainRun
 
 FLUSH_S: Final = 0.5  # lines are written in one transaction at least this often
-KEPT: Final = frozenset({"log", "step", "eval", "checkpoint", "ledger", "plan", "finished", "failed", "stopped"})
+KEPT: Final = frozenset(
+    {"log", "step", "eval", "checkpoint", "ledger", "plan", "finished", "failed", "stopped"}
+)
 
 
 class Report:

@@ -258,7 +258,12 @@ async def v2_task_log(call: Call) -> Any:
     run = await operations.run_of(call.tx, call.owner, call.body["taskId"])
     report = await operations.report(call.tx, call.owner, run.id, after)
     lines = [
-        {"n": line.n, "time": zulu(line.at), "level": line.event.get("level", "info"), "text": line.event["text"]}
+        {
+            "n": line.n,
+            "time": zulu(line.at),
+            "level": line.event.get("level", "info"),
+            "text": line.event["text"],
+        }
         for line in report
         if line.event.get("kind") == "log"
     ]

@@ -131,7 +131,11 @@ async def _train(
 
 def _newest_checkpoint(work: Path) -> Path | None:
     folder = work / "checkpoints"
-    whole = [path for path in folder.glob("*") if path.is_dir() and path.name.isdigit()] if folder.is_dir() else []
+    whole = (
+        [path for path in folder.glob("*") if path.is_dir() and path.name.isdigit()]
+        if folder.is_dir()
+        else []
+    )
     return max(whole, key=lambda path: int(path.name), default=None)
 
 

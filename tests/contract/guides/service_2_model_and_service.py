@@ -32,7 +32,9 @@ job_id = FineTune.create_job(
 )["result"]["id"]
 
 # Publishing before the run has finished is allowed: the version is Ready when the run is done.
-g = Model.publish(is_new=True, model_name="sdk_test_1", version_meta={"taskId": task_id, "iterationId": job_id})
+g = Model.publish(
+    is_new=True, model_name="sdk_test_1", version_meta={"taskId": task_id, "iterationId": job_id}
+)
 model_id = g["result"]["modelId"]
 model_list = Model.list(model_id=model_id)
 assert model_list["result"]["modelVersionList"][0]["modelName"] == "sdk_test_1"

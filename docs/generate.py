@@ -1,0 +1,146 @@
+"""Write the tables of docs/reference from the code. `--check` only says whether they are as the code is.
+
+python docs/generate.py [--check]
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from qianfan import config
+from qianfan.contract import errors, lifecycle, models, routes, train_types
+from qianfan_platform.app import ROUTERS
+
+REFERENCE = Path(__file__).parent / "reference"
+HOT = {"V2_CHAT": "chat", "V2_MODELS": "the names that answer", "TOKEN": "OAuth", "BEARER_TOKEN": "IAM"}
+MADE = "<!-- made by docs/generate.py: change the code, then run `make docs` -->\n\n"
+
+
+def routes_page() -> str:
+    built = {entry.route for router in ROUTERS for entry in router.entries}
+    raw = {raw.path for router in ROUTERS for raw in router.raws}
+    lines = [
+        "# Routes\n",
+        "Documented routes, and whether the platform answers them today. One that is not built answers the",
+        "documented error of its family, code 500006 or `NotImplemented`, naming the route.\n",
+        "| name | route | built |",
+        "| --- | --- | --- |",
+    ]
+    for name, route in vars(routes).items():
+        if isinstance(route, routes.Route):
+            there = route in built or name in HOT or route.path in raw
+            shown = f"{route.path}?Action={route.action}" if route.action else route.path
+            lines.append(f"| `{name}` | `{route.method} {shown}` | {'yes' if there else 'not yet'} |")
+    prefix = routes.INFERENCE_PREFIX
+    lines += [
+        f"| chat | `POST {prefix}/chat/<endpoint>` | yes |",
+        f"| completion | `POST {prefix}/completions/<endpoint>` | yes |",
+        f"| embeddings, plugin, images, reranker | `POST {prefix}/<type>/<endpoint>` | not yet |",
+        "",
+        "Besides: `GET /health`, `GET /readyz`, `GET /openapi.json`, and `GET /v2/files/<id>` for links that",
+        "export records give.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def errors_page() -> str:
+    lines = [
+        "# Errors\n",
+        "| code | V2 code | HTTP on V2 | meaning | what to do | 怎么办 |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for code, row in sorted(errors.ROWS.items()):
+        lines.append(f"| {code} | `{row.v2}` | {row.status} | {row.text} | {row.advice} | {row.advice_zh} |")
+    return "\n".join(lines) + "\n"
+
+
+def states_page() -> str:
+    lines = ["# States\n", "What may become what. The store enforces these tables.\n"]
+    for one in lifecycle.ALL:
+        lines += [f"## {one.noun}\n", f"Begins as `{one.start.name}`.\n", "| from | to |", "| --- | --- |"]
+        for state, after in one.moves.items():
+            names = ", ".join(f"`{to.name}`" for to in type(one.start) if to in after)
+            lines.append(f"| `{state.name}` | {names or 'nothing: final'} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def settings_page() -> str:
+    lines = [
+        "# Settings\n",
+        "Each is `QIANFAN_<name>` in the environment or in `.env`, and an attribute of `qianfan.get_config()`.",
+        "Arguments of a call go before attributes, those before the environment, that before `.env`.\n",
+        "| name | kind | default |",
+        "| --- | --- | --- |",
+    ]
+    for name, (kind, default) in config.SETTINGS.items():
+        lines.append(f"| `{name}` | {kind} | {'' if default in (None, '') else f'`{default}`'} |")
+    lines += [
+        "",
+        "Taken, and without effect here: "
+        + ", ".join(f"`{name}`" for name in sorted(config.WITHOUT_EFFECT))
+        + ".",
+    ]
+    lines += [
+        "",
+        "The platform reads `QIANFAN_HOME` (folder of weights, shared by all data folders),",
+        "`QIANFAN_SECRET_KEY_FILE` (key that seals stored secrets) and `QIANFAN_LOG_LEVEL`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def names_page() -> str:
+    lines = [
+        "# Names\n",
+        "## Train types\n",
+        "| name | base | methods | defaults |",
+        "| --- | --- | --- | --- |",
+    ]
+    for row in train_types.table().values():
+        defaults = ", ".join(
+            f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
+            for key, value in row.defaults.items()
+        )
+        lines.append(f"| `{row.name}` | `{row.base}` | {', '.join(row.peft)} | {defaults} |")
+    lines += [
+        "",
+        "P-tuning is known and refused: the engines cannot serve it yet.",
+        "",
+        "## Chat models\n",
+        "| name | endpoint |",
+        "| --- | --- |",
+    ]
+    lines += [f"| `{row.name}` | `{row.path}` |" for row in models.table("chat").values()]
+    return "\n".join(lines) + "\n"
+
+
+def pages() -> Iterator[tuple[Path, str]]:
+    """Every generated page with its text."""
+    for name, text in {
+        "routes": routes_page(),
+        "errors": errors_page(),
+        "states": states_page(),
+        "settings": settings_page(),
+        "names": names_page(),
+    }.items():
+        yield REFERENCE / f"{name}.md", MADE + text
+
+
+def main() -> int:
+    drifted = []
+    for path, text in pages():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            drifted.append(path.name)
+            if "--check" not in sys.argv:
+                path.write_text(text, encoding="utf-8")
+    if "--check" in sys.argv and drifted:
+        print(f"drifted: {', '.join(drifted)}; run `make docs`")
+        return 1
+    print(f"written: {', '.join(drifted)}" if drifted else "docs/reference is as the code is")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
