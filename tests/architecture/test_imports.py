@@ -61,11 +61,11 @@ def breaches_of_the_sdk(path: Path) -> Iterator[str]:
         if not target.startswith("qianfan."):
             continue
         there = room(target)
-        if here == "contract" and there != "contract":
-            yield target
-        elif here in SDK_ORDER and there in SDK_ORDER and SDK_ORDER.index(there) > SDK_ORDER.index(here):
-            yield target
-        elif here in SDK_FOR_ALL - {"contract"} and there in SDK_ORDER:
+        if (
+            (here == "contract" and there != "contract")
+            or (here in SDK_ORDER and there in SDK_ORDER and SDK_ORDER.index(there) > SDK_ORDER.index(here))
+            or (here in SDK_FOR_ALL - {"contract"} and there in SDK_ORDER)
+        ):
             yield target
 
 
@@ -86,24 +86,24 @@ def breaches_of_the_platform(path: Path) -> Iterator[str]:
             continue
         if not there or there == here or there.startswith("__"):  # the package itself
             continue
-        if there == "app" or (here in GROUND and there not in GROUND):
-            yield target
-        elif here == "jobs" and there != "store":
-            yield target
-        elif here == "web" and there != "store":
+        if (
+            there == "app"
+            or (here in GROUND and there not in GROUND)
+            or (here == "jobs" and there != "store")
+            or (here == "web" and there != "store")
+        ):
             yield target
         elif here in ROOM_ORDER:
             yield from _breaches_of_a_room(here, there, target)
 
 
 def _breaches_of_a_room(here: str, there: str, target: str) -> Iterator[str]:
-    if there in ROOM_ORDER and ROOM_ORDER.index(there) > ROOM_ORDER.index(here):
-        yield target
-    elif there == "trainers" and here != "training":
-        yield target
-    elif there == "engines" and here not in {"serving", "models", "inference"}:
-        yield target
-    elif there not in {*ROOM_ORDER, *FOR_ROOMS, "web", "trainers", "engines"}:
+    if (
+        (there in ROOM_ORDER and ROOM_ORDER.index(there) > ROOM_ORDER.index(here))
+        or (there == "trainers" and here != "training")
+        or (there == "engines" and here not in {"serving", "models", "inference"})
+        or there not in {*ROOM_ORDER, *FOR_ROOMS, "web", "trainers", "engines"}
+    ):
         yield target
 
 

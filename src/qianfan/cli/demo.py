@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from .. import embedded
+from qianfan import embedded
 
 TRAIN_TYPE = "SmolLM2-135M-Instruct"
 ANSWER_TOKENS = 40
@@ -62,12 +62,12 @@ def demo(
 
 
 def _run(console: Console, train_type: str, epochs: int) -> tuple[list[str], list[str], list[Question]]:
-    from ..dataset import Dataset
-    from ..resources import ChatCompletion
-    from ..resources.console.consts import DeployPoolType
-    from ..trainer import LLMFinetune
-    from ..trainer.configs import DeployConfig, TrainConfig
-    from ..trainer.consts import ServiceType
+    from qianfan.dataset import Dataset
+    from qianfan.resources import ChatCompletion
+    from qianfan.resources.console.consts import DeployPoolType
+    from qianfan.trainer import LLMFinetune
+    from qianfan.trainer.configs import DeployConfig, TrainConfig
+    from qianfan.trainer.consts import ServiceType
 
     folder = example("tickets")
     dataset = Dataset.load(data_file=str(folder / "train.jsonl"))

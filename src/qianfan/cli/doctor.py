@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ..config import get_config
+from qianfan.config import get_config
 
 OURS, THE_OTHER = "open-qianfan", "qianfan"
 CONNECT_S = 3.0
@@ -137,7 +137,7 @@ def _extras() -> Iterator[Finding]:
 def _weights() -> Iterator[Finding]:
     if find_spec("gguf") is None:
         return
-    from .. import embedded
+    from qianfan import embedded
 
     for name, state in embedded.weights().items():
         fix = "" if state == "ready" else "they are fetched when first needed"

@@ -6,7 +6,8 @@ import sys
 
 import typer
 
-from ..errors import QianfanError
+from qianfan.errors import QianfanError
+
 from . import demo, doctor, platform, trainer
 
 app = typer.Typer(

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from .. import embedded
+from qianfan import embedded
 
 COMMAND_NOT_FOUND = 127
 

@@ -19,7 +19,7 @@ def train_log(
     json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:
     """Print the log of a training run: its lines, metrics and the ledger of its samples."""
-    from ..trainer.log import fetch_log
+    from qianfan.trainer.log import fetch_log
 
     log = fetch_log(run)
     if json:

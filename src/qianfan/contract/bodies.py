@@ -4,10 +4,10 @@ Limits stand as `annotated_types` marks, so that importing this module stays che
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from annotated_types import Ge, Le, Len
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 Id = int | str  # `7`, `"7"` or `"ds-…"`: either is taken wherever an id is
 Name = Annotated[str, Len(1, 100)]

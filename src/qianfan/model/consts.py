@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 
-class ServiceStatus(str, Enum):  # noqa: UP042
+class ServiceStatus(str, Enum):
     """Where a deployment stands."""
 
     Unknown = "Unknown"
@@ -16,7 +16,7 @@ class ServiceStatus(str, Enum):  # noqa: UP042
     DeployStopped = "DeployStopped"
 
 
-class ServiceType(str, Enum):  # noqa: UP042
+class ServiceType(str, Enum):
     """What a service answers; decides the class that `Service.get_res()` gives."""
 
     Chat = "Chat"

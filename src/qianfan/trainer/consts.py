@@ -17,7 +17,7 @@ __all__ = [
 ]
 
 
-class ActionState(str, Enum):  # noqa: UP042
+class ActionState(str, Enum):
     """Where an action stands; each event carries one."""
 
     Preceding = "Preceding"
@@ -27,7 +27,7 @@ class ActionState(str, Enum):  # noqa: UP042
     Stopped = "Stopped"
 
 
-class FinetuneStatus(str, Enum):  # noqa: UP042
+class FinetuneStatus(str, Enum):
     """Where a trainer stands: the current action and its state, in one word."""
 
     Unknown = "Unknown"
@@ -53,7 +53,7 @@ class FinetuneStatus(str, Enum):  # noqa: UP042
 TrainStatus = FinetuneStatus  # its later name
 
 
-class PeftType(str, Enum):  # noqa: UP042
+class PeftType(str, Enum):
     """Tuning method in the words of the V2 interface. V1 says `ALL`, `P-tuning`, `LoRA`; both are taken."""
 
     ALL = "FullFineTuning"

@@ -20,10 +20,10 @@ from qianfan.contract.enums import (
 )
 from qianfan.contract.errors import Fault
 from qianfan.contract.lifecycle import DATASET_IMPORT, DATASET_RELEASE
+from qianfan_platform import jobs
+from qianfan_platform.platform import Platform
+from qianfan_platform.store import Tx
 
-from .. import jobs
-from ..platform import Platform
-from ..store import Tx
 from .tables import Dataset, DatasetGroup
 
 FEW_RECORDS: Final = 32  # the cloud trains on no less; here it is a warning

@@ -10,8 +10,8 @@ from starlette.responses import Response, StreamingResponse
 from qianfan.contract import bodies, routes
 from qianfan.contract.enums import DataStorageType
 from qianfan.contract.times import plain
+from qianfan_platform.web import Call, Router, Visit
 
-from ..web import Call, Router, Visit
 from . import links, operations
 from .tables import Dataset, DatasetGroup
 

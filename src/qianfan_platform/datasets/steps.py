@@ -15,11 +15,11 @@ from qianfan.contract.enums import DataExportStatus, DataImportStatus, DataRelea
 from qianfan.contract.errors import WRONG_STATE, Fault
 from qianfan.contract.lifecycle import DATASET_IMPORT, DATASET_RELEASE
 from qianfan.dataset import formats, schemas
+from qianfan_platform.files.archives import extract
+from qianfan_platform.files.fetch import Allow, fetch
+from qianfan_platform.jobs import Step, job
+from qianfan_platform.platform import Platform
 
-from ..files.archives import extract
-from ..files.fetch import Allow, fetch
-from ..jobs import Step, job
-from ..platform import Platform
 from . import operations
 from .tables import Dataset
 

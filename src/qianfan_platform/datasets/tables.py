@@ -9,8 +9,7 @@ from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
 from qianfan.contract.enums import DataExportStatus, DataImportStatus, DataReleaseStatus
-
-from ..store import Json, Row, UtcTime
+from qianfan_platform.store import Json, Row, UtcTime
 
 
 class DatasetGroup(Row):

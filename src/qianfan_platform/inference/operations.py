@@ -12,11 +12,10 @@ from typing import Any, Final
 from qianfan.contract import errors
 from qianfan.contract.chat import messages_problem
 from qianfan.contract.errors import ErrorRow, Fault
-
-from ..engines.protocol import Delta, Engine, EngineFailed, PromptTooLong, Sampling
-from ..platform import Platform
-from ..serving import operations as serving
-from ..serving.operations import Answering
+from qianfan_platform.engines.protocol import Delta, Engine, EngineFailed, PromptTooLong, Sampling
+from qianfan_platform.platform import Platform
+from qianfan_platform.serving import operations as serving
+from qianfan_platform.serving.operations import Answering
 
 log = logging.getLogger("qianfan_platform.inference")
 

@@ -15,13 +15,13 @@ from qianfan.contract import errors, sse
 from qianfan.contract.errors import Fault
 from qianfan.contract.ids import random_word
 from qianfan.contract.routes import INFERENCE_PREFIX, Family
+from qianfan_platform.engines.protocol import Delta
+from qianfan_platform.platform import Platform
+from qianfan_platform.serving.operations import Answering
+from qianfan_platform.web import hot
+from qianfan_platform.web.call import Authenticate
+from qianfan_platform.web.envelopes import Json
 
-from ..engines.protocol import Delta
-from ..platform import Platform
-from ..serving.operations import Answering
-from ..web import hot
-from ..web.call import Authenticate
-from ..web.envelopes import Json
 from . import operations
 from .operations import Finder, Prompt
 

@@ -8,11 +8,11 @@ from qianfan.contract import errors
 from qianfan.contract.bodies import Id, PublishModel
 from qianfan.contract.enums import ModelState, TrainStatus
 from qianfan.contract.errors import Fault
+from qianfan_platform import jobs
+from qianfan_platform.store import Tx
+from qianfan_platform.training import operations as training
+from qianfan_platform.training.tables import TrainRun, TrainTask
 
-from .. import jobs
-from ..store import Tx
-from ..training import operations as training
-from ..training.tables import TrainRun, TrainTask
 from .tables import Model, ModelVersion
 
 

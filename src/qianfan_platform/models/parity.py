@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import orjson
 
-from ..engines.llamacpp.engine import LlamaCppEngine
-from ..engines.protocol import Adapter, EngineSpec
+from qianfan_platform.engines.llamacpp.engine import LlamaCppEngine
+from qianfan_platform.engines.protocol import Adapter, EngineSpec
 
 MEAN_BOUND: Final = 0.35  # nats a token, mean absolute difference; a Q4 base measures 0.02–0.15
 SURE: Final = math.log(0.9)  # a token the trainer gave at least this much to …

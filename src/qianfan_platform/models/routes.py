@@ -7,8 +7,8 @@ from typing import Any
 from qianfan.contract import bodies, routes
 from qianfan.contract.enums import DataProjectType, DataTemplateType, ModelState
 from qianfan.contract.times import china, plain
+from qianfan_platform.web import Call, Router
 
-from ..web import Call, Router
 from . import operations
 from .tables import Model, ModelVersion
 

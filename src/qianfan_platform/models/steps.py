@@ -12,11 +12,11 @@ import orjson
 from qianfan.contract.enums import ModelState, TrainStatus
 from qianfan.contract.errors import Fault
 from qianfan.contract.lifecycle import MODEL_VERSION
+from qianfan_platform.engines.llamacpp import pack
+from qianfan_platform.jobs import Retry, Step, job
+from qianfan_platform.platform import Platform
+from qianfan_platform.training import operations as training
 
-from ..engines.llamacpp import pack
-from ..jobs import Retry, Step, job
-from ..platform import Platform
-from ..training import operations as training
 from . import operations
 from .parity import NotTheSame, prove
 

@@ -8,8 +8,7 @@ from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
 from qianfan.contract.enums import ModelState
-
-from ..store import Json, Row
+from qianfan_platform.store import Json, Row
 
 
 class Model(Row):

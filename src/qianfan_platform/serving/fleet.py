@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Final
 
 from qianfan.contract.errors import BUSY, MISSING_EXTRA, UNAVAILABLE, Fault
-
-from ..catalogue.catalogue import Catalogue
-from ..catalogue.weights import Progress, Weights, WeightsFailed
-from ..engines.protocol import Adapter, Engine, EngineFailed, EngineSpec
-from ..engines.start import missing
-from ..engines.start import start as start_engine
+from qianfan_platform.catalogue.catalogue import Catalogue
+from qianfan_platform.catalogue.weights import Progress, Weights, WeightsFailed
+from qianfan_platform.engines.protocol import Adapter, Engine, EngineFailed, EngineSpec
+from qianfan_platform.engines.start import missing
+from qianfan_platform.engines.start import start as start_engine
 
 log = logging.getLogger("qianfan_platform.serving")
 

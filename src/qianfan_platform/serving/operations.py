@@ -11,14 +11,14 @@ from qianfan.contract.enums import DeployPoolType, ServiceStatus
 from qianfan.contract.errors import Fault
 from qianfan.contract.ids import random_word
 from qianfan.contract.models import table as presets
+from qianfan_platform import jobs
+from qianfan_platform.catalogue.catalogue import Served
+from qianfan_platform.engines.protocol import Adapter
+from qianfan_platform.models import operations as models
+from qianfan_platform.models import steps as packages
+from qianfan_platform.platform import Platform
+from qianfan_platform.store import Tx
 
-from .. import jobs
-from ..catalogue.catalogue import Served
-from ..engines.protocol import Adapter
-from ..models import operations as models
-from ..models import steps as packages
-from ..platform import Platform
-from ..store import Tx
 from .fleet import Want
 from .tables import Service
 

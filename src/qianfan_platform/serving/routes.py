@@ -8,9 +8,9 @@ from qianfan.contract import bodies, routes
 from qianfan.contract.enums import ServiceStatus
 from qianfan.contract.routes import inference_path
 from qianfan.contract.times import unix
+from qianfan_platform.models import operations as models
+from qianfan_platform.web import Call, Router
 
-from ..models import operations as models
-from ..web import Call, Router
 from . import operations
 from .tables import Service
 

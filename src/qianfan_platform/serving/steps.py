@@ -5,12 +5,12 @@ from __future__ import annotations
 from qianfan.contract.enums import ServiceStatus
 from qianfan.contract.errors import UNAVAILABLE, Fault
 from qianfan.contract.lifecycle import SERVICE
+from qianfan_platform.engines.protocol import Sampling
+from qianfan_platform.jobs import Step, job
+from qianfan_platform.models import operations as models
+from qianfan_platform.platform import Platform
+from qianfan_platform.store import utc_now
 
-from ..engines.protocol import Sampling
-from ..jobs import Step, job
-from ..models import operations as models
-from ..platform import Platform
-from ..store import utc_now
 from . import operations
 from .tables import Service
 

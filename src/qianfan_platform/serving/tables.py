@@ -7,8 +7,7 @@ from datetime import datetime
 from sqlalchemy.orm import Mapped, mapped_column
 
 from qianfan.contract.enums import ServiceStatus
-
-from ..store import Row, UtcTime
+from qianfan_platform.store import Row, UtcTime
 
 
 class Service(Row):

@@ -64,7 +64,9 @@ class Store:
             event.listen(engine.sync_engine, "connect", _on_connect)
             event.listen(engine.sync_engine, "begin", _on_begin)
         else:
-            engine = create_async_engine(address, pool_size=8, max_overflow=24, pool_pre_ping=True, hide_parameters=True)
+            engine = create_async_engine(
+                address, pool_size=8, max_overflow=24, pool_pre_ping=True, hide_parameters=True
+            )
         return cls(engine)
 
     async def close(self) -> None:

@@ -13,8 +13,7 @@ from typing import Any, Final
 from qianfan.contract import errors
 from qianfan.contract.errors import Fault
 from qianfan.contract.train_types import TrainType
-
-from ..trainers.protocol import Hyper
+from qianfan_platform.trainers.protocol import Hyper
 
 V2_METHODS: Final = {"FullFineTuning": "ALL", "LoRA": "LoRA", "PromptTuning": "P-tuning"}
 MEANINGFUL_STEPS_RATE: Final = 2e-3  # below this sum of learning rates a LoRA run hardly moves the weights

@@ -16,12 +16,12 @@ from qianfan.contract.bodies import CreateRun, CreateTask, Id
 from qianfan.contract.enums import TrainMode, TrainStatus
 from qianfan.contract.errors import Fault
 from qianfan.contract.lifecycle import TRAIN_RUN
+from qianfan_platform import jobs
+from qianfan_platform.datasets import operations as datasets
+from qianfan_platform.platform import Platform
+from qianfan_platform.store import Tx
+from qianfan_platform.trainers.run import missing
 
-from .. import jobs
-from ..datasets import operations as datasets
-from ..platform import Platform
-from ..store import Tx
-from ..trainers.run import missing
 from . import hyper
 from .tables import TrainLine, TrainRun, TrainTask
 

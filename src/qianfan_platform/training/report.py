@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ..store import Store
+from qianfan_platform.store import Store
+
 from . import operations
 from .tables import TrainLine, TrainRun
 

@@ -9,8 +9,8 @@ from qianfan.contract.enums import TrainStatus
 from qianfan.contract.errors import CONSOLE_PARAMETER, Fault
 from qianfan.contract.times import plain, zulu
 from qianfan.contract.train_types import table as train_types
+from qianfan_platform.web import Call, Router, Source
 
-from ..web import Call, Router, Source
 from . import operations
 from .hyper import V2_METHODS
 from .tables import TrainRun, TrainTask

@@ -6,17 +6,16 @@ import asyncio
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
 
 from qianfan.contract.enums import TrainStatus
 from qianfan.contract.errors import Fault
 from qianfan.contract.lifecycle import TRAIN_RUN
+from qianfan_platform.datasets import operations as datasets
+from qianfan_platform.jobs import Step, job
+from qianfan_platform.platform import Platform
+from qianfan_platform.trainers.protocol import Hyper, TrainSpec
+from qianfan_platform.trainers.run import run as train
 
-from ..datasets import operations as datasets
-from ..jobs import Step, job
-from ..platform import Platform
-from ..trainers.protocol import Hyper, TrainSpec
-from ..trainers.run import run as train
 from . import operations
 from .report import Report
 from .tables import TrainRun

@@ -9,8 +9,7 @@ from sqlalchemy import ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from qianfan.contract.enums import TrainStatus
-
-from ..store import Base, Json, Row, UtcTime
+from qianfan_platform.store import Base, Json, Row, UtcTime
 
 
 class TrainTask(Row):
