@@ -208,6 +208,26 @@ def test_a_stop_before_the_first_step_ends_at_once(place: Path) -> None:
     assert time.monotonic() - asked[0] < 5
 
 
+def test_a_cancelled_run_takes_its_process_along(place: Path) -> None:
+    """A server that shuts down in good order leaves no training behind either."""
+    spec = spec_of(place, "cancelled", hyper={"epochs": 1000})
+    children: list[psutil.Process] = []
+
+    async def main() -> None:
+        async def on_event(event: Event) -> None:
+            if event["kind"] == "step":
+                children.append(child_of(psutil.Process()))
+                task.cancel()
+
+        task = asyncio.create_task(trainers.run(spec, on_event, asyncio.Event()))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert children
+    assert not any(child.is_running() for child in children)
+
+
 def test_a_killed_server_leaves_no_orphan(place: Path) -> None:
     """The training process ends by itself when the one that started it is gone."""
     spec = spec_of(place, "orphan", hyper={"epochs": 1000})
@@ -260,11 +280,11 @@ def test_a_refused_run_says_what_to_do(place: Path) -> None:
 
 
 def test_a_diverging_run_fails_at_its_step(place: Path) -> None:
-    """A loss that is not a number ends the run with the advice to lower the rate."""
+    """A loss or a gradient that is not a number ends the run with the advice to lower the rate."""
     spec = spec_of(place, "diverged", method="ALL", hyper={"learning_rate": 1e20, "warmup_ratio": 0.0})
     outcome, _ = train(spec)
     assert outcome.status == "failed"
-    assert "the loss is not a number at step" in outcome.reason
+    assert "is not a number at step 2 of 12" in outcome.reason
     assert "lower learning_rate" in outcome.reason
 
 

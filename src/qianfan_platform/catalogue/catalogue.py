@@ -42,6 +42,7 @@ class Entry:
     kinds: tuple[Kind, ...] = ("chat",)
     context: int = 2048
     dtype: Literal["f32", "f16", "bf16", "q8_0"] = "f16"  # when packed from a folder
+    serve_as: Literal["", "f16", "bf16"] = ""  # widen a quantised file to this before serving it
     trainable: bool = False
     about: str = ""
 
@@ -235,6 +236,8 @@ def _entry(name: str, row: dict[str, Any], file: str, folder: Path) -> Entry:
     entry = Entry(name, **values)
     if entry.engine not in ("llamacpp", "echo"):
         raise CatalogueInvalid(f"{file}: models.{name}.engine is {entry.engine!r}; llamacpp or echo")
+    if entry.serve_as not in ("", "f16", "bf16"):
+        raise CatalogueInvalid(f"{file}: models.{name}.serve_as is {entry.serve_as!r}; f16 or bf16")
     if entry.dtype not in DTYPES:
         raise CatalogueInvalid(f"{file}: models.{name}.dtype is {entry.dtype!r}; one of {', '.join(DTYPES)}")
     if entry.engine == "llamacpp":

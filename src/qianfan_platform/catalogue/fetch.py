@@ -92,6 +92,19 @@ async def packed(source: Path, out: Path, entry: Entry) -> Path:
     return out
 
 
+async def widened(source: Path, out: Path, entry: Entry) -> Path:
+    """A quantised GGUF with 16-bit matrices. Raises WeightsFailed."""
+    from qianfan_platform.engines.llamacpp import widen
+    from qianfan_platform.engines.llamacpp.tensors import PackFailed
+
+    assert entry.serve_as
+    try:
+        await widen.widened(source, out, entry.serve_as)
+    except PackFailed as problem:
+        raise WeightsFailed(f"{entry.name} cannot be widened for the engine: {problem}") from problem
+    return out
+
+
 async def converted(gguf: Path, out: Path, entry: Entry, tell: OnProgress) -> Path:
     """A GGUF file in Hugging Face layout. Raises WeightsFailed."""
     absent = [name for name in ("torch", "transformers", "gguf") if find_spec(name) is None]

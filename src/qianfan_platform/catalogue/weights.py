@@ -61,7 +61,11 @@ class Weights:
                 folder = await self.hf(entry, tell)
                 tell(Progress("packing", f"packing {entry.name}"))
                 return await fetch.packed(folder, part / "model.gguf", entry)
-            return await fetch.file(entry, part, tell)
+            found = await fetch.file(entry, part, tell)
+            if not entry.serve_as:
+                return found
+            tell(Progress("packing", f"widening {entry.name} to {entry.serve_as}"))
+            return await fetch.widened(found, part / "widened.gguf", entry)
 
         return await self._kept(entry, "model.gguf", make, tell)
 
@@ -143,7 +147,7 @@ class Weights:
     def _folder(self, entry: Entry) -> Path:
         source = entry.source
         assert source is not None
-        made_of = [str(source), entry.sha256, entry.dtype]
+        made_of = [str(source), entry.sha256, entry.dtype, entry.serve_as]
         if source.kind == "built-in":
             made_of.append(fetch.built_in_version())
         elif source.kind == "path":

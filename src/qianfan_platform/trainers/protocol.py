@@ -11,8 +11,10 @@ Method = Literal["LoRA", "ALL"]
 Event = dict[str, Any]
 """One line of the trainer's report; `kind` is one of
 
-ledger      samples, kept, truncated, dropped, trained_tokens, problems: [{sample, what, why}]
-plan        steps, epochs, trainable_parameters, threads, dtype, estimate: {seconds, memory_mib}, resumed_from
+ledger      samples, kept, truncated, dropped, trained_tokens, problems: [{sample, what, why}]; also
+            training, held_out: samples of each kind, tokens, longest, problems_not_shown
+plan        steps, epochs, trainable_parameters, threads, dtype, estimate: {seconds, memory_mib}, resumed_from;
+            also resumed_step: steps that were done already, prepared_in: seconds
 step        step, steps, epoch, loss, learning_rate, tokens_per_second, tokens, memory_mib, seconds, seconds_left
 eval        step, loss, perplexity, tokens
 checkpoint  step, path
@@ -20,6 +22,9 @@ log         level, text
 finished    step, loss, eval_loss, seconds, tokens_per_second, path, memory_mib
 failed      reason
 stopped     step
+
+A run that goes on after its process died tells the steps since its last checkpoint again, and the ledger and
+the plan: the later event of a step holds. Numbers that are not finite come as null.
 """
 
 

@@ -47,7 +47,7 @@ def test_a_stop_from_another_thread_ends_the_run_at_once(platform: StubPlatform)
 
     thread = threading.Thread(target=run)
     thread.start()
-    while "finetune/jobDetail" not in platform.routes:
+    while thread.is_alive() and "finetune/jobDetail" not in platform.routes:
         time.sleep(0.01)
     time.sleep(0.05)
     asked = time.monotonic()

@@ -36,12 +36,13 @@ if TYPE_CHECKING:
 Dtype = Literal["f32", "f16", "bf16", "q8_0"]
 DTYPES: Final = ("f32", "f16", "bf16", "q8_0")
 FILE_TYPES: Final = {"f32": 0, "f16": 1, "q8_0": 7, "bf16": 32}  # general.file_type
+MODULE: Final = "qianfan_platform.engines.llamacpp.pack"
 PEFT_PREFIX: Final = "base_model.model."
 
 
 async def adapter(peft_folder: Path, base_gguf: Path, out: Path) -> None:
     """`adapter_to_gguf` in a child process. Raises PackFailed."""
-    await _in_child("adapter", str(peft_folder), str(base_gguf), str(out))
+    await in_child(MODULE, "adapter", str(peft_folder), str(base_gguf), str(out))
 
 
 async def model(
@@ -49,7 +50,7 @@ async def model(
 ) -> None:
     """`model_to_gguf` in a child process. Raises PackFailed."""
     template = [] if template_gguf is None else ["--template", str(template_gguf)]
-    await _in_child("model", str(hf_folder), str(out), "--dtype", dtype, *template)
+    await in_child(MODULE, "model", str(hf_folder), str(out), "--dtype", dtype, *template)
 
 
 def adapter_to_gguf(peft_folder: Path, base_gguf: Path, out: Path) -> None:
@@ -62,7 +63,7 @@ def adapter_to_gguf(peft_folder: Path, base_gguf: Path, out: Path) -> None:
     base = header.read(base_gguf)
     alpha = float(config["lora_alpha"])
     pairs = _lora_pairs(stored(peft_folder, "adapter_model.safetensors"))
-    with _whole(out) as path:
+    with whole(out) as path:
         writer = gguf.GGUFWriter(path, base.architecture)
         try:
             writer.add_type("adapter")
@@ -163,17 +164,17 @@ def model_to_gguf(
     kv_heads = int(config.get("num_key_value_heads") or heads)
     tensors = _named(stored(hf_folder), tied=bool(config.get("tie_word_embeddings")))
     copied: dict[str, np.ndarray] = {}
-    with _whole(out) as path:
+    with whole(out) as path:
         writer = gguf.GGUFWriter(path, arch)
         try:
             if template_gguf is None:
                 _make_fields(writer, hf_folder)
             else:
-                copied = _copy_fields(writer, template_gguf, arch, tensors)
+                copied = _from_template(writer, template_gguf, arch, tensors)
             writer.add_file_type(FILE_TYPES[dtype])
-            kinds = {name: _kind(name, tensor.shape, dtype) for name, tensor in tensors.items()}
+            kinds = {name: kind_of(name, tensor.shape, dtype) for name, tensor in tensors.items()}
             for name, tensor in tensors.items():
-                _announce(writer, name, tensor.shape, kinds[name])
+                announce(writer, name, tensor.shape, kinds[name])
             for name, values in copied.items():
                 writer.add_tensor_info(name, values.shape, values.dtype, values.nbytes)
             writer.write_header_to_file()
@@ -211,7 +212,7 @@ def _make_fields(writer: gguf.GGUFWriter, folder: Path) -> None:
         getattr(writer, f"add_{kind}")(key, value)
 
 
-def _copy_fields(
+def _from_template(
     writer: gguf.GGUFWriter, template: Path, arch: str, tensors: dict[str, Stored]
 ) -> dict[str, np.ndarray]:
     """Copy the fields of a GGUF of the same model; return tensors that only GGUF files have.
@@ -237,16 +238,21 @@ def _copy_fields(
             raise PackFailed(
                 f"{name} is {mine.shape} in the model and {shape} in the template {template.name}"
             )
+    copy_fields(writer, reader)
+    return copied
+
+
+def copy_fields(writer: gguf.GGUFWriter, reader: gguf.GGUFReader) -> None:
+    """Copy what a GGUF says of its model: everything but what the writer says itself."""
     skipped = ("general.architecture", "general.file_type", "general.alignment")
     for key, entry in reader.fields.items():
         if key.startswith(("GGUF.", "split.")) or key in skipped:
             continue
         inner = entry.types[1] if len(entry.types) > 1 else None
         writer.add_key_value(key, entry.contents(), entry.types[0], inner)
-    return copied
 
 
-def _kind(name: str, shape: tuple[int, ...], dtype: str) -> gguf.GGMLQuantizationType:
+def kind_of(name: str, shape: tuple[int, ...], dtype: str) -> gguf.GGMLQuantizationType:
     import gguf
 
     if len(shape) < 2 or "norm" in name:
@@ -256,7 +262,7 @@ def _kind(name: str, shape: tuple[int, ...], dtype: str) -> gguf.GGMLQuantizatio
     return gguf.GGMLQuantizationType[dtype.upper()]
 
 
-def _announce(
+def announce(
     writer: gguf.GGUFWriter, name: str, shape: tuple[int, ...], kind: gguf.GGMLQuantizationType
 ) -> None:
     import gguf
@@ -278,7 +284,7 @@ def _finish(writer: gguf.GGUFWriter) -> None:
 
 
 @contextmanager
-def _whole(out: Path) -> Iterator[Path]:
+def whole(out: Path) -> Iterator[Path]:
     """A path beside `out` to write to; it becomes `out` when the block ends well, and goes otherwise."""
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f".{out.name}.{os.getpid()}")
@@ -291,12 +297,12 @@ def _whole(out: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-async def _in_child(*arguments: str) -> None:
-    """Run this module in a child process; it is ended when we are cancelled."""
+async def in_child(module: str, *arguments: str) -> None:
+    """Run a module in a child process; it is ended when we are cancelled. Raises PackFailed."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "qianfan_platform.engines.llamacpp.pack",
+        module,
         *arguments,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
