@@ -51,7 +51,10 @@ class StubPlatform:
         platform = self
 
         class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+            # HTTP/1.0 closes each connection: one kept alive would outlive its platform, and a port is soon
+            # given to the next one.
+            protocol_version = "HTTP/1.0"
+            timeout = 20
 
             def do_POST(self) -> None:
                 raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))

@@ -59,7 +59,7 @@ def dry_run(trainee: Trainee, train: Sequence[Encoded], held_out: int, orders: O
     # Adam holds two more numbers for each that changes.
     states = 8 * trainee.trainable / 2**20
     return {
-        "seconds": round(per_token * (work + evaluations), 1),
+        "seconds": round(max(0.1, per_token * (work + evaluations)), 1),
         "memory_mib": round(peak_mib(spec) + states),
     }
 
