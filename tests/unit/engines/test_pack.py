@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qianfan_platform.engines.llamacpp import header, pack
+from qianfan_platform.engines.llamacpp import header, pack, widen
 from qianfan_platform.engines.llamacpp.engine import LlamaCppEngine
 from qianfan_platform.engines.llamacpp.tensors import PackFailed
 from qianfan_platform.engines.protocol import Adapter, EngineSpec, Sampling
@@ -201,6 +201,28 @@ def test_bfloat16_weights_are_read_exactly(tiny_hf, tmp_path, reference) -> None
     expected = model.model.layers[1].mlp.up_proj.weight.float().detach().numpy()
     assert np.array_equal(tensors["blk.1.ffn_up.weight"], expected)
     assert "output.weight" not in tensors
+
+
+def test_a_quantised_file_is_widened_to_the_same_weights(tiny_hf, tiny_gguf, tmp_path, run) -> None:
+    """Eight bits become sixteen: fields and tokenizer stay, and each matrix is what the eight bits said."""
+    import gguf
+    import numpy as np
+
+    narrow, wide = tmp_path / "narrow.gguf", tmp_path / "wide.gguf"
+    pack.model_to_gguf(tiny_hf, narrow, dtype="q8_0")
+    run(widen.widened(narrow, wide, "f16"))
+    before, after = header.read(narrow), header.read(wide)
+    told = {key: value for key, value in before.fields.items() if key != "general.file_type"}
+    assert {key: value for key, value in after.fields.items() if key != "general.file_type"} == told
+    tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(wide).tensors}
+    for tensor in gguf.GGUFReader(narrow).tensors:
+        kept = tensors[tensor.name]
+        if "norm" not in tensor.name:
+            assert kept.tensor_type == gguf.GGMLQuantizationType.F16
+        expected = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        np.testing.assert_allclose(np.asarray(kept.data, np.float32), expected, rtol=1e-3, atol=1e-4)
+    with pytest.raises(PackFailed, match="cannot be widened"):
+        run(widen.widened(tiny_hf / "config.json", wide, "f16"))
 
 
 def test_an_adapter_of_another_model_is_refused(peft_adapter, tiny_gguf, tmp_path) -> None:
