@@ -109,6 +109,9 @@ def start(
     except BaseException:
         process.kill()
         process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
         undo.close()
         raise
 

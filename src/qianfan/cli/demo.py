@@ -106,9 +106,9 @@ def _tell_training(console: Console, trainer: Any) -> None:
         return
     console.print(
         f"training  {done[0]['step']} steps in {done[0]['seconds']:.0f} s, "
-        f"{done[0]['tokens_per_second']:.0f} tokens/s, loss {steps[0]['loss']:.2f} → {steps[-1]['loss']:.2f}  "
-        + _spark([event["loss"] for event in steps])
+        f"{done[0]['tokens_per_second']:.0f} tokens/s, loss {steps[0]['loss']:.2f} → {steps[-1]['loss']:.2f}"
     )
+    console.print("loss      " + _spark([event["loss"] for event in steps]))
     if log.ledger:
         ledger = log.ledger
         console.print(

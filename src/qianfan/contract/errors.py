@@ -76,12 +76,12 @@ TOKEN_CODES: Final = frozenset({TOKEN_INVALID.code, TOKEN_EXPIRED.code})
 class Fault(Exception):
     """An operation cannot be done: says what happened, to what, and what to do next.
 
-    `row` picks the codes; `message` replaces the row's text, `advice` the row's advice (English)."""
+    `row` picks the codes; `message` replaces the row's text. advice: None takes the row's, "" gives none."""
 
-    def __init__(self, row: ErrorRow, message: str = "", advice: str = "") -> None:
+    def __init__(self, row: ErrorRow, message: str = "", advice: str | None = None) -> None:
         self.row = row
         self.message = message or row.text
-        self.advice = advice or row.advice
+        self.advice = row.advice if advice is None else advice
         super().__init__(self.message)
 
     @property

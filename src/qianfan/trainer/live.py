@@ -161,7 +161,7 @@ def facts_of(detail: Any) -> str:
     if not progress:
         share = share_of(detail)
         return "" if share is None else f"{share:.0%}"
-    parts = [str(progress.get("phase") or "")]
+    parts = [str(progress.get("note") or progress.get("phase") or "")]
     waiting = progress.get("waiting")
     if waiting:
         place = f", place {waiting['position']}" if waiting.get("position") else ""
