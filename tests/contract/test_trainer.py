@@ -91,6 +91,10 @@ def test_the_log_tells_every_step_and_every_sample(cloud: Dataset) -> None:
     steps = [event for event in log.metrics if event["kind"] == "step"]
     assert [event["step"] for event in steps] == list(range(1, 13))
     assert all(event["loss"] > 0 and event["tokens_per_second"] > 0 for event in steps)
+    text = str(log)
+    assert "step 12/12" in text
+    assert "24 samples: 24 kept" in text
+    assert "checkpoint" in text or "finished at step 12" in text
     ledger = log.ledger
     assert ledger is not None
     assert ledger["samples"] == 24

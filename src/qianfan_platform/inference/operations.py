@@ -62,7 +62,7 @@ class Finder:
         served = answering.served
         if served is not None and served.stand_in and endpoint not in self._told:
             self._told.add(endpoint)
-            log.warning("%s is stood in for by %s: %s", endpoint, served.entry.name, served.note)
+            log.warning("%s", served.note)
 
 
 def v1_prompt(body: Mapping[str, Any]) -> Prompt:

@@ -105,7 +105,7 @@ async def create_run(platform: Platform, tx: Tx, owner: int, spec: CreateRun) ->
     )
     warnings = list(plan.warnings)
     if served.stand_in:
-        warnings.insert(0, f"{name} is stood in for by {served.entry.name}: {served.note}")
+        warnings.insert(0, served.note)
     if records < datasets.FEW_RECORDS:
         warnings.append(f"{records} records are few; the cloud asks for at least {datasets.FEW_RECORDS}")
 

@@ -257,16 +257,8 @@ async def v2_task_log(call: Call) -> Any:
     after = call.body.get("after", 0)
     run = await operations.run_of(call.tx, call.owner, call.body["taskId"])
     report = await operations.report(call.tx, call.owner, run.id, after)
-    lines = [
-        {
-            "n": line.n,
-            "time": zulu(line.at),
-            "level": line.event.get("level", "info"),
-            "text": line.event["text"],
-        }
-        for line in report
-        if line.event.get("kind") == "log"
-    ]
+    told = [(line, *in_words(line.event)) for line in report]
+    lines = [{"n": line.n, "time": zulu(line.at), "level": level, "text": text} for line, level, text in told]
     return {
         "taskId": run.public_id,
         "runStatus": run.status,
