@@ -42,7 +42,7 @@ def demo(
         Path | None, typer.Option(help="Folder to keep the platform in; default: a temporary one.")
     ] = None,
     train_type: Annotated[str, typer.Option(help="What to tune.")] = TRAIN_TYPE,
-    epochs: Annotated[int, typer.Option(help="Passes over the data.")] = 3,
+    epochs: Annotated[int, typer.Option(help="Passes over the data.")] = 2,
 ) -> None:
     """Fine-tune, publish, deploy and ask a model on this machine: base and tuned side by side."""
     console = Console()

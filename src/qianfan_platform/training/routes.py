@@ -9,6 +9,7 @@ from qianfan.contract.enums import TrainStatus
 from qianfan.contract.errors import CONSOLE_PARAMETER, Fault
 from qianfan.contract.times import plain, zulu
 from qianfan.contract.train_types import table as train_types
+from qianfan_platform.training.words import in_words
 from qianfan_platform.web import Call, Router, Source
 
 from . import operations

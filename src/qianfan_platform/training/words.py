@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 
 def in_words(event: dict[str, Any]) -> tuple[str, str]:
@@ -56,7 +57,7 @@ def _finished(event: dict[str, Any]) -> str:
     )
 
 
-_TELLERS = {
+_TELLERS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "plan": _plan,
     "ledger": _ledger,
     "step": _step,
