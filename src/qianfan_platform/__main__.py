@@ -17,6 +17,7 @@ import uvicorn
 
 from .accounts.vault import VaultError
 from .app import DataInUse, running, write_address
+from .catalogue.catalogue import CatalogueInvalid
 from .platform import Settings
 from .store import DatabaseFailed
 
@@ -50,7 +51,7 @@ def main() -> int:
         return CANNOT_START
     try:
         asyncio.run(_serve(settings, listener, print_env, end_with_stdin))
-    except (DataInUse, VaultError, DatabaseFailed) as refused:
+    except (DataInUse, VaultError, DatabaseFailed, CatalogueInvalid) as refused:
         print(f"qianfan serve: {refused}", file=sys.stderr)
         return CANNOT_START
     except KeyboardInterrupt:

@@ -17,6 +17,7 @@ from qianfan.contract.enums import TrainMode, TrainStatus
 from qianfan.contract.errors import Fault
 from qianfan.contract.lifecycle import TRAIN_RUN
 from qianfan_platform import jobs
+from qianfan_platform.catalogue.catalogue import Trained
 from qianfan_platform.datasets import operations as datasets
 from qianfan_platform.platform import Platform
 from qianfan_platform.store import Tx
@@ -63,12 +64,16 @@ async def _run(tx: Tx, owner: int, ident: Id) -> TrainRun:
     return await tx.one(TrainRun, ident, owner=owner, missing=errors.RUN_NOT_FOUND, noun="training run")
 
 
-def _train_type(name: str) -> train_types.TrainType:
-    found = train_types.find(name)
-    if found is None:
+def _train_type(platform: Platform, name: str) -> tuple[train_types.TrainType, Trained]:
+    """What was asked for, and what trains for it here. An operator's own entry is a train type as well."""
+    trained = platform.catalogue.trains(name)
+    row = train_types.find(name)
+    if row is None and trained is not None:
+        row = train_types.TrainType(name, trained.entry.name, ("ALL", "LoRA"), {"peftType": "LoRA"})
+    if row is None or trained is None:
         known = ", ".join(sorted(train_types.table()))
-        raise Fault(errors.BAD_TRAIN_CONFIG, f"train type {name!r} is unknown", f"known are: {known}")
-    return found
+        raise Fault(errors.BAD_TRAIN_CONFIG, f"train type {name!r} is unknown here", f"known are: {known}")
+    return row, trained
 
 
 async def create_run(platform: Platform, tx: Tx, owner: int, spec: CreateRun) -> TrainRun:
@@ -77,7 +82,7 @@ async def create_run(platform: Platform, tx: Tx, owner: int, spec: CreateRun) ->
     name = spec.get("trainType") or container.train_type
     if not name:
         raise Fault(errors.BAD_TRAIN_CONFIG, "no trainType was given", "send the trainType of the run")
-    train_type = _train_type(name)
+    train_type, trained = _train_type(platform, name)
     mode = spec.get("trainMode", container.train_mode)
     if mode != TrainMode.SFT.value:
         raise Fault(errors.BAD_TRAIN_CONFIG, f"trainMode {mode!r} is not built yet", "use SFT")
@@ -88,11 +93,6 @@ async def create_run(platform: Platform, tx: Tx, owner: int, spec: CreateRun) ->
         raise Fault(
             errors.MISSING_EXTRA, f"this server cannot train: {absent}", "pip install 'open-qianfan[train]'"
         )
-    served = platform.catalogue.trains(name)
-    if served is None:
-        raise Fault(
-            errors.BAD_TRAIN_CONFIG, f"no model here trains under the name {name!r}", "see `qianfan doctor`"
-        )
 
     sets = [await _trainset(tx, owner, dict(item)) for item in spec["trainset"]]
     records = sum(dataset.entity_count for dataset in sets)
@@ -100,18 +100,18 @@ async def create_run(platform: Platform, tx: Tx, owner: int, spec: CreateRun) ->
         train_type,
         spec.get("peftType"),
         spec.get("trainConfig", {}),
-        context=served.entry.context,
+        context=trained.entry.context,
         records=records,
     )
     warnings = list(plan.warnings)
-    if served.stand_in:
-        warnings.insert(0, served.note)
+    if trained.stand_in:
+        warnings.insert(0, trained.note)
     if records < datasets.FEW_RECORDS:
         warnings.append(f"{records} records are few; the cloud asks for at least {datasets.FEW_RECORDS}")
 
     held_out = round(spec.get("trainsetRate", DEFAULT_HELD_OUT))
     dataset_ids = [dataset.id for dataset in sets]
-    fingerprint = _fingerprint(name, plan, dataset_ids, held_out, served.entry.name)
+    fingerprint = _fingerprint(name, plan, dataset_ids, held_out, trained.entry.name)
     before = await _stopped_before(tx, container, fingerprint)
     if before:
         warnings.append(f"goes on from the last checkpoint of run {before.ordinal} of this task")
@@ -128,12 +128,12 @@ async def create_run(platform: Platform, tx: Tx, owner: int, spec: CreateRun) ->
             train_config=spec.get("trainConfig", {}),
             trainset=dataset_ids,
             trainset_rate=held_out,
-            entry=served.entry.name,
+            entry=trained.entry.name,
             hyper=hyper.as_json(plan.hyper),
             checkpoint_steps=plan.checkpoint_steps,
             seed=before.seed if before else SEED,
             threads=before.threads if before else _threads(platform),
-            dtype=before.dtype if before else _dtype(served.entry.dtype),
+            dtype=before.dtype if before else _dtype(trained.entry.dtype),
             fingerprint=fingerprint,
             resumes=before.id if before else None,
             warnings=warnings,
