@@ -43,6 +43,11 @@ check: $(READY) ## format, lint, types, architecture
 	@$(BIN)/python docs/generate.py --check
 	@$(BIN)/python -m pytest tests/architecture
 
+bench: $(READY) ## the benchmarks: import, size, training loop
+	@$(BIN)/python benchmarks/import_time.py
+	@$(BIN)/python benchmarks/base_size.py
+	@$(BIN)/python benchmarks/training.py
+
 docs: $(READY) ## write the generated tables of docs/reference
 	@$(BIN)/python docs/generate.py
 

@@ -1,19 +1,17 @@
 """Tune a model on this machine and ask it. Run from the folder above: python examples/quickstart.py"""
 
-import sys
-
 import qianfan
 from qianfan.dataset import Dataset
 from qianfan.trainer import LLMFinetune
 from qianfan.trainer.configs import DeployConfig, TrainConfig
 
 
-def main(train_type: str) -> None:
+def main() -> None:
     with qianfan.embedded.start():
         trainer = LLMFinetune(
-            train_type=train_type,
+            train_type="SmolLM2-135M-Instruct",
             dataset=Dataset.load(data_file="examples/tickets/train.jsonl"),
-            train_config=TrainConfig(epoch=3, batch_size=8, learning_rate=2e-3),
+            train_config=TrainConfig(epoch=2, batch_size=8, learning_rate=2e-3),
             deploy_config=DeployConfig(replicas=1, pool_type=2),
         ).run()
         messages = [{"role": "user", "content": "Ticket: Where is my Kettle?"}]
@@ -21,4 +19,4 @@ def main(train_type: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "SmolLM2-135M-Instruct")
+    main()

@@ -39,7 +39,9 @@ def test_a_model_of_ones_own_trains_and_serves(tmp_path: Path) -> None:
             deploy_config=DeployConfig(replicas=1, pool_type=1),
             validate_strict=False,
         ).run()
-        assert trainer.result[0]["service"].exec({"messages": [{"role": "user", "content": "hi"}]}).code == 200
+        assert (
+            trainer.result[0]["service"].exec({"messages": [{"role": "user", "content": "hi"}]}).code == 200
+        )
 
 
 def test_a_catalogue_that_cannot_be_used_is_refused_at_the_start(tmp_path: Path) -> None:
