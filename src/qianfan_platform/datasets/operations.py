@@ -144,7 +144,7 @@ async def start_export(tx: Tx, owner: int, ident: Id) -> None:
 
 
 async def delete(tx: Tx, owner: int, ident: Id) -> int:
-    """Delete one version; returns how many its group still has. The content goes when no run needs it."""
+    """Delete one version; returns how many its group still has. Runs that were trained on it keep their result."""
     dataset = await get(tx, owner, ident)
     group = await group_of(tx, dataset)
     await tx.delete(dataset)

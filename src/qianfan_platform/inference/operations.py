@@ -39,12 +39,14 @@ class Finder:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._found: dict[tuple[int, str], tuple[float, Answering]] = {}
+        self._presets: dict[str, Answering] = {}  # as many as the catalogue has names
         self._told: set[str] = set()
 
     async def find(self, owner: int, endpoint: str) -> Answering:
         """Raises Fault when nobody answers."""
-        preset = serving.preset(self._platform, endpoint)
+        preset = self._presets.get(endpoint) or serving.preset(self._platform, endpoint)
         if preset is not None:
+            self._presets[endpoint] = preset
             self._tell(endpoint, preset)
             return preset
         key, now = (owner, endpoint), time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from qianfan.contract import bodies, lifecycle, routes
@@ -264,10 +265,20 @@ async def v2_task_log(call: Call) -> Any:
         "taskId": run.public_id,
         "runStatus": run.status,
         "lines": lines,
-        "metrics": [line.event for line in report if line.event.get("kind") in ("step", "eval", "finished")],
+        "metrics": _metrics(line.event for line in report),
         "ledger": run.live.get("ledger"),
         "next": report[-1].n if report else after,
     }
+
+
+def _metrics(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Steps and evaluations once each: after a crash those since the last checkpoint are told again."""
+    found = {
+        (event["kind"], event.get("step")): event
+        for event in events
+        if event.get("kind") in ("step", "eval", "finished")
+    }
+    return list(found.values())
 
 
 _KEYS: dict[str, tuple[str, str]] = {
