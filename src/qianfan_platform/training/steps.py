@@ -71,8 +71,14 @@ async def run(step: Step, *, run_id: int) -> None:
 async def _begin(step: Step, run_id: int) -> None:
     async with step.transaction() as tx:
         row = await operations.finished(tx, run_id)
+        fresh = row.started_at is None
         row.started_at = row.started_at or operations.now()
         row.phase = "preparing"
+        warnings = list(row.warnings) if fresh else []
+    report = await Report.open(step.store, run_id)
+    for text in warnings:
+        await report.take({"kind": "log", "level": "warning", "text": text})
+    await report.flush()
 
 
 async def _rows(platform: Platform, run_id: int) -> list[dict[str, object]]:

@@ -98,14 +98,6 @@ def test_the_rate_warms_up_and_follows_its_schedule(scheduler) -> None:
     assert rates[-1] == 1.0 if scheduler == "constant" else 0 < rates[-1] < 0.02
 
 
-def test_a_run_that_can_hardly_change_the_model_is_told() -> None:
-    """One epoch at 2e-5 on few rows moves nothing; the recipe does."""
-    warning = plan.hardly_anything(Hyper(epochs=1, learning_rate=2e-5), "LoRA", steps=20)
-    assert "can hardly change the model: 20 steps" in warning
-    assert "learning_rate 2e-3" in warning
-    assert plan.hardly_anything(Hyper(), "LoRA", steps=60) == ""
-
-
 def test_events_are_lines_of_json_without_nan() -> None:
     """What JSON cannot hold becomes null, at any depth."""
     import os

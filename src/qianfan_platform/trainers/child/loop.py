@@ -109,9 +109,6 @@ class Run:
             resumed_step=self.progress.step,
             prepared_in=round(time.monotonic() - self.begun, 1),
         )
-        warning = plan.hardly_anything(spec.hyper, spec.method, self.steps)
-        if warning:
-            self.events.warn(warning)
 
     # -- training -----------------------------------------------------------------------------------------
 

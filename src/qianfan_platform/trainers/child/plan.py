@@ -10,16 +10,12 @@ import psutil
 import torch
 
 from qianfan_platform.trainers.child.batches import batches, collate, micro_batches, padded_tokens
-from qianfan_platform.trainers.child.model import Trainee, learning_rate
+from qianfan_platform.trainers.child.model import Trainee
 from qianfan_platform.trainers.child.rows import Encoded
 from qianfan_platform.trainers.child.wire import Orders, Refused
-from qianfan_platform.trainers.protocol import Hyper, TrainSpec
+from qianfan_platform.trainers.protocol import TrainSpec
 
 FORWARD_SHARE = 0.4  # of a training step's time goes into an evaluation of the same samples
-LEAST_MOVEMENT = {"LoRA": 0.01, "ALL": 0.001}
-"""Sum of the learning rate over all steps, below which a run hardly changes a model. AdamW moves each
-weight by about the learning rate per step, whatever the loss. Measured with LoRA of rank 16: 60 steps at
-2e-3 (sum 0.06) learn a table of facts by heart; the sum of 4 steps at 2e-5 changes no answer."""
 
 
 def dry_run(trainee: Trainee, train: Sequence[Encoded], held_out: int, orders: Orders) -> dict[str, Any]:
@@ -62,19 +58,6 @@ def dry_run(trainee: Trainee, train: Sequence[Encoded], held_out: int, orders: O
         "seconds": round(max(0.1, per_token * (work + evaluations)), 1),
         "memory_mib": round(peak_mib(spec) + states),
     }
-
-
-def hardly_anything(hyper: Hyper, method: str, steps: int) -> str:
-    """A warning when so few and small steps can hardly change the model, else ""."""
-    movement = sum(learning_rate(hyper, step, steps) for step in range(steps))
-    if movement >= LEAST_MOVEMENT[method]:
-        return ""
-    better = "learning_rate 2e-3" if method == "LoRA" else "learning_rate 2e-4"
-    wanted = max(1, -(-40 * hyper.epochs // steps))
-    return (
-        f"this run can hardly change the model: {steps} steps at a learning rate of up to "
-        f"{hyper.learning_rate:g}; for this many samples, epochs {max(wanted, hyper.epochs)} and {better} are a good start"
-    )
 
 
 def memory_mib() -> float:
