@@ -22,7 +22,7 @@ CONNECT_S = 3.0
 EXTRAS = {
     "platform": ("fastapi", "uvicorn", "sqlalchemy", "alembic", "cryptography", "gguf", "xllamacpp"),
     "train": ("torch", "transformers", "peft", "safetensors"),
-    "dataset": ("pyarrow",),
+    "dataset": ("yaml",),
 }
 
 

@@ -72,7 +72,7 @@ class Config(BaseModel):
                 raise InvalidArgumentError(f"{file.name} is not JSON: {error}", advice="repair it") from error
         elif file.suffix in (".yaml", ".yml"):
             yaml = need(
-                "yaml", why="to read yaml files; install PyYAML, or write the file as .json", extra="train"
+                "yaml", why="to read yaml files; install PyYAML, or write the file as .json", extra="dataset"
             )
             values = yaml.safe_load(text)
         else:

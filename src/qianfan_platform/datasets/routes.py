@@ -17,6 +17,7 @@ from .tables import Dataset, DatasetGroup
 
 router = Router()
 POLL_AFTER_S = 0.2
+UPLOAD_LIMIT = 5 * 1024**3  # bytes, as the cloud allows for an archive
 NEVER = -1
 
 
@@ -233,7 +234,10 @@ async def import_error_detail(call: Call) -> Any:
 async def upload(visit: Visit) -> Any:
     """Take a file as the raw body; answer the path that the dataset import takes."""
     kept = await visit.platform.files.put(
-        visit.request.stream(), name=visit.query.get("name", "")[:200], owner=visit.owner
+        visit.request.stream(),
+        name=visit.query.get("name", "")[:200],
+        limit=UPLOAD_LIMIT,
+        owner=visit.owner,
     )
     return {
         "path": f"{operations.LOCAL_PREFIX}{kept.id}",

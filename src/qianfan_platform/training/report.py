@@ -59,7 +59,9 @@ class Report:
         self._lines.append(TrainLine(run_id=self._run_id, n=self._n, at=operations.now(), event=event))
         if kind in ("step", "eval", "plan", "ledger", "finished"):
             self._live[kind] = {key: value for key, value in event.items() if key != "kind"}
-        if kind == "step":
+        if kind == "ledger":
+            self._live["note"] = "measuring time and memory"
+        elif kind == "step":
             self._phase = "training"
         elif kind == "finished":
             self._phase = "saving"

@@ -123,6 +123,7 @@ async def _train(
         resume_from=_newest_checkpoint(work_of(platform, before)) if before else None,
     )
     report = await Report.open(platform.store, run_id, parts)
+    report.note("starting the trainer")
     keeper = asyncio.create_task(report.keep_flushing())
     try:
         outcome = await train(spec, report.take, step.cancelled)
