@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import orjson
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from qianfan.config import get_config
@@ -49,7 +50,7 @@ def doctor(
     if json:
         sys.stdout.write(orjson.dumps([asdict(finding) for finding in findings]).decode() + "\n")
     else:
-        _show(findings)
+        show(findings)
     if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(1)
 
@@ -144,11 +145,13 @@ def _weights() -> Iterator[Finding]:
         yield Finding(f"weights {name}", "ok" if state == "ready" else "note", state, fix)
 
 
-def _show(findings: list[Finding]) -> None:
+def show(findings: list[Finding]) -> None:
+    """Print the findings as a table."""
     table = Table(box=None, pad_edge=False)
     for name in ("", "what", "found", "fix"):
         table.add_column(name, overflow="fold")
     marks = {"ok": "[green]✓[/]", "note": "[yellow]•[/]", "problem": "[red]✗[/]"}
     for finding in findings:
-        table.add_row(marks[finding.state], finding.what, finding.found, finding.fix)
+        texts = (escape(text) for text in (finding.what, finding.found, finding.fix))
+        table.add_row(marks[finding.state], *texts)
     Console().print(table)
