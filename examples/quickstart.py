@@ -11,7 +11,7 @@ def main() -> None:
         trainer = LLMFinetune(
             train_type="SmolLM2-135M-Instruct",
             dataset=Dataset.load(data_file="examples/tickets/train.jsonl"),
-            train_config=TrainConfig(epoch=2, batch_size=8, learning_rate=2e-3),
+            train_config=TrainConfig(epoch=3, batch_size=8, learning_rate=1e-3),
             deploy_config=DeployConfig(replicas=1, pool_type=2),
         ).run()
         messages = [{"role": "user", "content": "Ticket: Where is my Kettle?"}]

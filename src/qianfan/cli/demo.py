@@ -42,7 +42,7 @@ def demo(
         Path | None, typer.Option(help="Folder to keep the platform in; default: a temporary one.")
     ] = None,
     train_type: Annotated[str, typer.Option(help="What to tune.")] = TRAIN_TYPE,
-    epochs: Annotated[int, typer.Option(help="Passes over the data.")] = 2,
+    epochs: Annotated[int, typer.Option(help="Passes over the data.")] = 3,
 ) -> None:
     """Fine-tune, publish, deploy and ask a model on this machine: base and tuned side by side."""
     console = Console()
@@ -78,7 +78,7 @@ def _run(console: Console, train_type: str, epochs: int) -> tuple[list[str], lis
         train_type=train_type,
         dataset=dataset,
         train_config=TrainConfig(
-            epoch=epochs, batch_size=8, learning_rate=2e-3, peft_type="LoRA", trainset_rate=5
+            epoch=epochs, batch_size=8, learning_rate=1e-3, peft_type="LoRA", trainset_rate=5
         ),
         deploy_config=DeployConfig(
             replicas=1,

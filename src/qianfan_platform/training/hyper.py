@@ -79,7 +79,7 @@ def resolve(
 
     epochs = _number(given, "epoch", 1, 1000, whole=True) or 1
     batch = _number(given, "batchSize", 1, 512, whole=True) or 8
-    rate = _number(given, "learningRate", 1e-12, 1.0, whole=False) or 2e-3
+    rate = _number(given, "learningRate", 1e-12, 1.0, whole=False) or 1e-3
     length = _number(given, "maxSeqLen", 16, 1 << 20, whole=True) or min(4096, context)
     if length > context:
         warnings.append(
@@ -112,7 +112,7 @@ def resolve(
     )
     steps = epochs * max(1, -(-records // batch))
     if steps * rate < LEAST_MOVEMENT[method]:
-        better = "2e-3" if method == "LoRA" else "1e-4"
+        better = "1e-3" if method == "LoRA" else "1e-4"
         passes = max(epochs, min(100, -(-40 * epochs // steps)))
         warnings.append(
             f"{steps} steps at learning rate {rate:g} can hardly change the model; one that learns: "

@@ -293,7 +293,7 @@ _KEYS: dict[str, tuple[str, str]] = {
     "loraDropout": ("float", "dropout of the adapter"),
 }
 _DEFAULTS: dict[str, Any] = {
-    "epoch": 3, "batchSize": 8, "learningRate": 2e-3, "maxSeqLen": 512, "warmupRatio": 0.05,
+    "epoch": 3, "batchSize": 8, "learningRate": 1e-3, "maxSeqLen": 512, "warmupRatio": 0.05,
     "weightDecay": 0.0, "loraRank": 16, "loraAlpha": 32, "loraDropout": 0.0,
 }  # fmt: skip
 _RANGES: dict[str, list[float]] = {
