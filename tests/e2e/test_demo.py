@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.processes import family
+
 DEMO = [sys.executable, "-m", "qianfan.cli.main", "demo"]
 LAST = re.compile(r"base (\d+)/(\d+), tuned (\d+)/\2, (\d+) s")
 
@@ -41,8 +43,8 @@ def test_ctrl_c_leaves_nothing_running(tmp_path: Path) -> None:
     for line in demo.stdout:
         if "training: training" in line:
             break
-    family = psutil.Process(demo.pid).children(recursive=True)
-    assert any("trainers.child" in " ".join(child.cmdline()) for child in family)
+    everybody = psutil.Process(demo.pid).children(recursive=True)
+    assert family("trainers.child", demo.pid)
     demo.send_signal(signal.SIGINT)
     began = time.monotonic()
     rest = demo.stdout.read()
@@ -50,7 +52,7 @@ def test_ctrl_c_leaves_nothing_running(tmp_path: Path) -> None:
     assert time.monotonic() - began < 20
     assert "nothing is left running" in rest
     demo.stdout.close()
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(everybody, timeout=10)
     assert not alive
     from qianfan import embedded
 

@@ -15,6 +15,7 @@ import pytest
 
 from qianfan import embedded
 from qianfan.embedded import Embedded
+from tests.processes import family
 
 ROWS = 24
 
@@ -99,11 +100,7 @@ def weights(data: Path) -> list[bytes]:
 
 
 def trainers_of(platform: Embedded) -> list[psutil.Process]:
-    return [
-        child
-        for child in psutil.Process(platform.process.pid).children(recursive=True)
-        if any("trainers.child" in part for part in child.cmdline())
-    ]
+    return family("trainers.child", platform.process.pid)
 
 
 @pytest.mark.parametrize("method", ["LoRA", "ALL"])

@@ -55,6 +55,13 @@ class _Slot:
     live: _Live | None = None
     adapters: dict[str, Adapter] = field(default_factory=dict)
 
+    def fitting(self, want: Want) -> _Live | None:
+        """The engine that is up, when it lives and has the adapter that is wanted."""
+        live = self.live
+        if live is None or not live.engine.alive():
+            return None
+        return live if want.adapter is None or want.adapter in live.spec.adapters else None
+
 
 class Fleet:
     """Engines by weights. `loaded` tells the trainer whether it shares the cores."""
@@ -143,20 +150,25 @@ class Fleet:
             raise Fault(MISSING_EXTRA, f"this server cannot serve models: {absent}")
         model = await self._model(want)
         slot = self._slots.setdefault(str(model or entry.name), _Slot())
+        if live := slot.fitting(want):  # without the lock: nobody waits while another adapter is added
+            return live
         async with slot.lock:
-            fits = slot.live is not None and _alive(slot.live.engine)
-            if want.adapter is not None and slot.adapters.get(want.adapter.name) != want.adapter:
-                slot.adapters[want.adapter.name] = want.adapter
-                fits = False
-            if fits and slot.live is not None:
-                return slot.live
+            if live := slot.fitting(want):
+                return live
+            adapters = dict(slot.adapters)
+            if want.adapter is not None:
+                adapters[want.adapter.name] = want.adapter
             spec = EngineSpec(
                 kind="echo" if entry.engine == "echo" else "llamacpp",
                 model=model,
-                adapters=tuple(slot.adapters.values()),
+                adapters=tuple(adapters.values()),
                 context=entry.context,
             )
-            return await self._switch(slot, spec)
+            live = await self._switch(slot, spec)
+            slot.adapters = (
+                adapters  # only now: an adapter that no engine takes must not spoil the next start
+            )
+            return live
 
     async def _switch(self, slot: _Slot, spec: EngineSpec) -> _Live:
         """Start the new engine, then let the old one go. The slot's lock is held."""
@@ -178,17 +190,12 @@ class Fleet:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    async def forget(self, adapter: str) -> None:
-        """Leave an adapter out of the next engine; a service was taken away."""
-        for slot in self._slots.values():
-            slot.adapters.pop(adapter, None)
-
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(WATCH_S)
             for slot in list(self._slots.values()):
                 live = slot.live
-                if live is None or _alive(live.engine) or slot.lock.locked():
+                if live is None or live.engine.alive() or slot.lock.locked():
                     continue
                 async with slot.lock:
                     if slot.live is not live:
@@ -198,11 +205,6 @@ class Fleet:
                         await self._switch(slot, replace(live.spec, adapters=tuple(slot.adapters.values())))
                     except Fault as failed:
                         log.error("the engine did not come back: %s", failed)
-
-
-def _alive(engine: Engine) -> bool:
-    alive = getattr(engine, "alive", None)
-    return bool(alive()) if alive is not None else True
 
 
 def _look_at_the_result(task: asyncio.Task[Path]) -> None:

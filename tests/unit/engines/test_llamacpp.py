@@ -31,6 +31,7 @@ ASK = [{"role": "user", "content": "Tell me of the fox."}]
 LONG = Sampling(
     temperature=5.0, top_p=1.0, seed=1, max_tokens=900
 )  # hot: the tiny model is sure of a line break
+from tests.processes import family
 
 
 async def deltas(engine: LlamaCppEngine, sampling: Sampling, messages: Any = ASK) -> list[Delta]:
@@ -336,5 +337,4 @@ def test_a_start_that_takes_too_long_is_given_up(tiny_gguf, run) -> None:
 
 def servers() -> set[int]:
     """The engine processes that this one started, itself or through others."""
-    family = psutil.Process().children(recursive=True)
-    return {p.pid for p in family if "qianfan_platform.engines.llamacpp.server" in p.cmdline()}
+    return {process.pid for process in family("qianfan_platform.engines.llamacpp.server")}
