@@ -173,4 +173,4 @@ def test_a_trainer_that_dies_fails_the_run_with_the_reason(tmp_path: Path, rows:
         last = wait(lambda: detail(task, run), lambda d: d["trainStatus"] != "RUNNING", "the run")
         assert last["trainStatus"] == "FAIL"
         assert "killed" in last["progressDetail"]["reason"].lower(), last["progressDetail"]["reason"]
-        assert list((tmp_path / "data" / "work" / "runs").glob("*/checkpoints/5"))
+        assert list((tmp_path / "data" / "work" / "runs").glob("*/checkpoints/[0-9]*"))

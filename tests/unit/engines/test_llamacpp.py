@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+from tests.processes import family
 
 from qianfan_platform.engines.llamacpp.engine import LlamaCppEngine
 from qianfan_platform.engines.protocol import (
@@ -31,7 +32,6 @@ ASK = [{"role": "user", "content": "Tell me of the fox."}]
 LONG = Sampling(
     temperature=5.0, top_p=1.0, seed=1, max_tokens=900
 )  # hot: the tiny model is sure of a line break
-from tests.processes import family
 
 
 async def deltas(engine: LlamaCppEngine, sampling: Sampling, messages: Any = ASK) -> list[Delta]:
