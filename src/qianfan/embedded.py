@@ -94,6 +94,7 @@ def start(
         base_url = _wait(process, timeout_s, log_file)
         keys = json.loads((folder / "credentials.json").read_text(encoding="utf-8"))
         environment = {
+            "NO_PROXY": _no_proxy(),
             "QIANFAN_BASE_URL": base_url,
             "QIANFAN_CONSOLE_API_BASE_URL": base_url,
             **{
@@ -125,6 +126,12 @@ def need_the_platform() -> None:
             f"the embedded platform needs {', '.join(absent) or 'qianfan_platform'}: "
             "pip install 'open-qianfan[platform]'"
         )
+
+
+def _no_proxy() -> str:
+    """NO_PROXY with loopback in it: the platform is on this machine, whatever proxy leads to the others."""
+    named = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+    return ",".join(dict.fromkeys([*filter(None, named.split(",")), "127.0.0.1", "localhost"]))
 
 
 @contextlib.contextmanager
@@ -199,6 +206,8 @@ def configured(environment: dict[str, str]) -> Iterator[None]:
 
     config: Any = get_config()
     before = {name: getattr(config, name) for name in (*NAMES, "ACCESS_TOKEN")}
+    no_proxy = os.environ.get("NO_PROXY")
+    os.environ["NO_PROXY"] = environment.get("NO_PROXY") or _no_proxy()
     config.ACCESS_TOKEN = None
     for name in NAMES:
         setattr(config, name, environment.get(f"QIANFAN_{name}"))
@@ -207,6 +216,10 @@ def configured(environment: dict[str, str]) -> Iterator[None]:
     finally:
         for name, value in before.items():
             setattr(config, name, value)
+        if no_proxy is None:
+            del os.environ["NO_PROXY"]
+        else:
+            os.environ["NO_PROXY"] = no_proxy
 
 
 def weights() -> dict[str, str]:

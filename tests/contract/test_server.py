@@ -162,6 +162,27 @@ def test_local_runs_an_unchanged_script_with_its_own_keys(tmp_path: Path) -> Non
     assert not [c for c in psutil.net_connections("tcp") if c.laddr.port == port and c.status == "LISTEN"]
 
 
+def test_a_proxy_in_the_environment_is_no_hindrance(tmp_path: Path, tiny_catalogue: Path) -> None:
+    """Neither the way to the platform nor that to its engine leads through a proxy that cannot know them."""
+    code = (
+        "import qianfan, sys\n"
+        "with qianfan.embedded.start(sys.argv[1], catalogue=sys.argv[2]):\n"
+        "    hi = [{'role': 'user', 'content': 'hi'}]\n"
+        "    print(qianfan.ChatCompletion().do(messages=hi, max_output_tokens=4).code)\n"
+    )
+    dead = "http://127.0.0.1:9"
+    proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY", "QIANFAN_PROXY"), dead)
+    plain = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "data"), str(tiny_catalogue)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**plain, **proxies},
+    )
+    assert done.stdout.strip() == "200", done.stderr[-1500:]
+
+
 def test_local_says_when_the_command_does_not_exist() -> None:
     """Exit code 127, as a shell would."""
     done = subprocess.run(
