@@ -154,6 +154,38 @@ def test_an_adapter_works_when_asked_for_and_only_then(
     assert found[4] == with_it
 
 
+def test_what_the_base_remembers_of_a_prompt_never_reaches_an_adapter(
+    tiny_gguf, peft_adapter, run, tmp_path
+) -> None:
+    """The same prompts, first to the base and then to the adapter: as if the base had never been asked."""
+    run(pack.adapter(peft_adapter, tiny_gguf, tmp_path / "a.gguf"))
+    questions = [
+        f"Ticket number {number}: where is the fox that jumped over dog {number}?" for number in range(12)
+    ]
+    spec = EngineSpec(
+        "llamacpp", tiny_gguf, (Adapter("tuned", tmp_path / "a.gguf"),), context=256, parallel=2
+    )
+
+    async def answers(engine: LlamaCppEngine, adapter: str | None) -> list[str]:
+        async def one(question: str) -> str:
+            asked = [{"role": "user", "content": question}]
+            pieces = engine.generate(asked, Sampling(temperature=0, max_tokens=16), adapter=adapter)
+            return "".join([delta.text async for delta in pieces])
+
+        return [await one(question) for question in questions]
+
+    async def ask(base_first: bool) -> list[str]:
+        engine = await LlamaCppEngine.start(spec)
+        try:
+            if base_first:
+                await answers(engine, None)
+            return await answers(engine, "tuned")
+        finally:
+            await engine.close()
+
+    assert run(ask(base_first=True)) == run(ask(base_first=False))
+
+
 @pytest.mark.parametrize("dtype", ["f16", "bf16", "q8_0"])
 def test_every_dtype_can_be_served(dtype: str, tiny_hf, tmp_path, run) -> None:
     """A model packed in each dtype loads and a token comes out."""

@@ -268,7 +268,9 @@ def _launch(spec: EngineSpec) -> Launch:
         threads=spec.threads or max(1, cores() - 1),
         adapters=[str(Path(adapter.path).resolve()) for adapter in spec.adapters],
         embedding=bool(spec.options.get("embedding", False)),
-        prompt_cache_mib=int(spec.options.get("prompt_cache_mib", 256)),
+        # llama.cpp hands a remembered prompt to any request, also to one with another adapter, whose answers it
+        # spoils: with adapters, nothing is remembered beyond the slot, which does look at the adapter.
+        prompt_cache_mib=0 if spec.adapters else int(spec.options.get("prompt_cache_mib", 256)),
         gpu_layers=int(spec.options.get("gpu_layers", -1)),
     )
 
