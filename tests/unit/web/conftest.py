@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.loopback import both_stores, serve, small_store
+from tests.console import both_stores, serve, small_store
 
 __all__ = ["both_stores", "serve", "small_store"]
