@@ -115,5 +115,5 @@ def test_defaults_are_those_of_the_train_type() -> None:
     """An own base model lets a name pass that this release does not know."""
     action = TrainAction("SmolLM2-135M-Instruct")
     assert action.train_config is not None
-    assert (action.train_config.epoch, action.train_config.learning_rate) == (3, 0.002)
+    assert (action.train_config.epoch, action.train_config.learning_rate) == (3, 0.001)
     assert TrainAction("ERNIE-Bot-turbo-0999", base_model="ERNIE-Bot-turbo").base_model == "ERNIE-Bot-turbo"
