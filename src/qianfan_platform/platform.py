@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .catalogue.catalogue import Catalogue
@@ -26,7 +26,6 @@ class Settings:
     any_key: bool = False  # every well-formed key is the one account: only for `qianfan local`
     catalogue: Path | None = None  # TOML merged over the built-in catalogue
     public: bool = False  # allow a public bind without TLS
-    extras: dict[str, Any] = field(default_factory=dict)
 
     @property
     def work(self) -> Path:

@@ -1,35 +1,8 @@
-"""Rules of a conversation on the V1 interface, and the members a chat body may have."""
+"""Rules of a conversation on the V1 interface."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, NotRequired, Required
-
-from typing_extensions import TypedDict
-
-
-class ChatMessage(TypedDict, total=False):
-    """One turn. `content` may be empty only beside `function_call`; `name` belongs to role `function`."""
-
-    role: Required[Literal["user", "assistant", "function"]]
-    content: Required[str]
-    name: str
-    function_call: dict[str, Any]
-
-
-class ChatBody(TypedDict):
-    """Body of a V1 chat call. Ranges: temperature (0, 1], top_p [0, 1], penalty_score [1, 2]."""
-
-    messages: list[ChatMessage]
-    stream: NotRequired[bool]
-    system: NotRequired[str]
-    temperature: NotRequired[float]
-    top_p: NotRequired[float]
-    top_k: NotRequired[int]
-    penalty_score: NotRequired[float]
-    stop: NotRequired[list[str]]
-    max_output_tokens: NotRequired[int]
-    response_format: NotRequired[str]
-    user_id: NotRequired[str]
+from typing import Any
 
 
 def messages_problem(messages: Any) -> str | None:

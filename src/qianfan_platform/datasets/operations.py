@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -88,7 +87,7 @@ async def start_import(tx: Tx, owner: int, ident: Id, source: int, files: Sequen
         raise Fault(errors.WRONG_STATE, f"dataset {dataset.id} is being imported into", "wait for its end")
     if source == DataSourceType.PrivateBos:
         for path in files:
-            if _local_file(path) is None:
+            if local_file(path) is None:
                 raise Fault(
                     errors.CONSOLE_PARAMETER,
                     f"{path!r} lies in an object store that this platform does not reach",
@@ -110,13 +109,10 @@ async def start_import(tx: Tx, owner: int, ident: Id, source: int, files: Sequen
     )
 
 
-def _local_file(path: str) -> str | None:
+def local_file(path: str) -> str | None:
     """File id in `bos:/local/<id>` or `local/<id>`, None for any other path."""
     tail = path.removeprefix("bos:").lstrip("/")
     return tail.removeprefix("local/") if tail.startswith("local/") else None
-
-
-local_file = _local_file
 
 
 async def release(tx: Tx, owner: int, ident: Id) -> None:
@@ -204,7 +200,3 @@ async def write_rows(platform: Platform, dataset_ids: Sequence[int], into: Path)
             )
             line += dataset.entity_count
     return parts
-
-
-def now() -> datetime:
-    return datetime.now(UTC)

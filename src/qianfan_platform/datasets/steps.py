@@ -19,6 +19,7 @@ from qianfan_platform.files.archives import extract
 from qianfan_platform.files.fetch import Allow, fetch
 from qianfan_platform.jobs import Step, job
 from qianfan_platform.platform import Platform
+from qianfan_platform.store import utc_now
 
 from . import operations
 from .tables import Dataset
@@ -65,7 +66,7 @@ async def import_files(step: Step, *, dataset_id: int, source: int, files: list[
             DataImportStatus.Finished,
             field="import_status",
             import_progress=100,
-            content_at=operations.now(),
+            content_at=utc_now(),
             **counts,
         )
 
@@ -224,7 +225,7 @@ async def _export_failed(step: Step, error: BaseException, *, dataset_id: int) -
 async def export(step: Step, *, dataset_id: int) -> None:
     """A zip with `data.jsonl`; the record appears with the status, and modifyTime stays."""
     platform: Platform = step.platform
-    started = operations.now()
+    started = utc_now()
     packed = await step("pack", _pack, platform, dataset_id, platform.settings.work / f"export-{step.job_id}")
     async with step.transaction(last=True) as tx:
         dataset = await tx.one(Dataset, dataset_id)
@@ -234,7 +235,7 @@ async def export(step: Step, *, dataset_id: int) -> None:
             "size": packed["size"],
             "records": dataset.entity_count,
             "started": started.isoformat(),
-            "finished": operations.now().isoformat(),
+            "finished": utc_now().isoformat(),
         }
         dataset.exports = [*dataset.exports, record]
         dataset.export_status = DataExportStatus.Finished.value

@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
@@ -20,7 +19,7 @@ from qianfan_platform import jobs
 from qianfan_platform.catalogue.catalogue import Trained
 from qianfan_platform.datasets import operations as datasets
 from qianfan_platform.platform import Platform
-from qianfan_platform.store import Tx
+from qianfan_platform.store import Tx, utc_now
 from qianfan_platform.trainers.run import missing
 
 from . import hyper
@@ -192,7 +191,7 @@ async def stop(tx: Tx, owner: int, *idents: Id | None) -> TrainRun:
             "nothing is left to stop",
         )
     await tx.move(
-        run, TRAIN_RUN, TrainStatus.Stop, reason="stopped by the user", phase="done", finished_at=now()
+        run, TRAIN_RUN, TrainStatus.Stop, reason="stopped by the user", phase="done", finished_at=utc_now()
     )
     if run.job_id is not None:
         await jobs.cancel(tx, run.job_id)
@@ -230,10 +229,6 @@ async def report(tx: Tx, owner: int, ident: Id, after: int, limit: int = 2000) -
 async def finished(tx: Tx, run_id: int) -> TrainRun:
     """The run, for rooms to the right: they decide by its status."""
     return await tx.one(TrainRun, run_id, noun="training run")
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
 
 
 async def page(

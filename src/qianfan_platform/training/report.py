@@ -7,9 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from qianfan_platform.store import Store
+from qianfan_platform.store import Store, utc_now
 
-from . import operations
 from .tables import TrainLine, TrainRun
 
 FLUSH_S: Final = 0.5  # lines are written in one transaction at least this often
@@ -56,7 +55,7 @@ class Report:
         if kind not in KEPT:
             return
         self._n += 1
-        self._lines.append(TrainLine(run_id=self._run_id, n=self._n, at=operations.now(), event=event))
+        self._lines.append(TrainLine(run_id=self._run_id, n=self._n, at=utc_now(), event=event))
         if kind in ("step", "eval", "plan", "ledger", "finished"):
             self._live[kind] = {key: value for key, value in event.items() if key != "kind"}
         if kind == "ledger":

@@ -10,6 +10,7 @@ from qianfan.contract.enums import TrainStatus
 from qianfan.contract.errors import CONSOLE_PARAMETER, Fault
 from qianfan.contract.times import plain, zulu
 from qianfan.contract.train_types import table as train_types
+from qianfan_platform.store import utc_now
 from qianfan_platform.training.words import in_words
 from qianfan_platform.web import Call, Router, Source
 
@@ -72,7 +73,7 @@ def percent(run: TrainRun) -> int:
 def _seconds(run: TrainRun) -> int:
     if run.started_at is None:
         return 0
-    return max(0, int(((run.finished_at or operations.now()) - run.started_at).total_seconds()))
+    return max(0, int(((run.finished_at or utc_now()) - run.started_at).total_seconds()))
 
 
 @router.v1(routes.FINETUNE_CREATE_TASK, bodies.CreateTask)

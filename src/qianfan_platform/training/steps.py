@@ -13,6 +13,7 @@ from qianfan.contract.lifecycle import TRAIN_RUN
 from qianfan_platform.datasets import operations as datasets
 from qianfan_platform.jobs import Step, job
 from qianfan_platform.platform import Platform
+from qianfan_platform.store import utc_now
 from qianfan_platform.trainers.protocol import Hyper, TrainSpec
 from qianfan_platform.trainers.run import run as train
 
@@ -38,7 +39,7 @@ async def _failed(step: Step, error: BaseException, *, run_id: int) -> None:
         run = await operations.finished(tx, run_id)
         if run.status == TrainStatus.Running:
             await tx.move(
-                run, TRAIN_RUN, TrainStatus.Fail, reason=reason, phase="done", finished_at=operations.now()
+                run, TRAIN_RUN, TrainStatus.Fail, reason=reason, phase="done", finished_at=utc_now()
             )
 
 
@@ -62,7 +63,7 @@ async def run(step: Step, *, run_id: int) -> None:
                 TrainStatus.Finish,
                 result_file=kept,
                 phase="done",
-                finished_at=operations.now(),
+                finished_at=utc_now(),
             )
     # The result lives in files now; checkpoints are only good for a run that did not finish.
     await asyncio.to_thread(shutil.rmtree, Path(result).parent, ignore_errors=True)
@@ -72,7 +73,7 @@ async def _begin(step: Step, run_id: int) -> None:
     async with step.transaction() as tx:
         row = await operations.finished(tx, run_id)
         fresh = row.started_at is None
-        row.started_at = row.started_at or operations.now()
+        row.started_at = row.started_at or utc_now()
         row.phase = "preparing"
         warnings = list(row.warnings) if fresh else []
     report = await Report.open(step.store, run_id)
