@@ -104,7 +104,34 @@ PROMPT_EVALUATE_SUMMARY = _v1("prompt", "prompt/evaluate/summary")
 FILE_UPLOAD = Route("/v2/files", "v2")
 
 V2_CHAT = Route("/v2/chat/completions", "openai")
+V2_EMBEDDINGS = Route("/v2/embeddings", "openai")
+V2_RERANKERS = Route("/v2/rerankers", "openai")
+V2_IMAGES = Route("/v2/images/generations", "openai")
 V2_MODELS = Route("/v2/models", "openai", method="GET")
+
+EB_PLUGIN = Route(f"{INFERENCE_PREFIX}/erniebot/plugins", "inference")
+EB_PLUGIN_V2 = Route(f"{INFERENCE_PREFIX}/erniebot/plugin", "inference")
+TOKENIZER = Route(f"{INFERENCE_PREFIX}/tokenizer/erniebot", "inference")
+
+# Of this platform only: what was used, and how fast each account and app may go.
+USAGE_DESCRIBE = _v2("account", "DescribeUsage")
+LIMITS_DESCRIBE = _v2("account", "DescribeLimits")
+LIMITS_SET = _v2("account", "SetLimits")
+FAULTS_SET = _v2("account", "SetFaults")
+
+# Of this platform only: plugin applications and the knowledge bases that they ask.
+PLUGIN_CREATE = _v2("plugin", "CreatePlugin")
+PLUGIN_DESCRIBE = _v2("plugin", "DescribePlugin")
+PLUGIN_LIST = _v2("plugin", "DescribePlugins")
+PLUGIN_DELETE = _v2("plugin", "DeletePlugin")
+KNOWLEDGE_BASE_CREATE = _v2("plugin", "CreateKnowledgeBase")
+KNOWLEDGE_BASE_DESCRIBE = _v2("plugin", "DescribeKnowledgeBase")
+KNOWLEDGE_BASE_LIST = _v2("plugin", "DescribeKnowledgeBases")
+KNOWLEDGE_BASE_DELETE = _v2("plugin", "DeleteKnowledgeBase")
+DOCUMENT_ADD = _v2("plugin", "AddDocument")
+DOCUMENT_LIST = _v2("plugin", "DescribeDocuments")
+DOCUMENT_DELETE = _v2("plugin", "DeleteDocument")
+KNOWLEDGE_SEARCH = _v2("plugin", "SearchKnowledgeBase")
 
 
 def inference_path(kind: str, endpoint: str) -> str:

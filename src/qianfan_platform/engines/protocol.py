@@ -7,7 +7,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-Message = Mapping[str, Any]  # role: system | user | assistant; content: str
+# role: system | user | assistant | tool. content: str, or for engines that see images the parts
+# {"type": "text", "text"} and {"type": "image_url", "image_url": {"url": "data:image/…;base64,…"}}.
+# An assistant's call is `tool_calls` (dictionaries as in the OpenAI interface); its result has `tool_call_id`.
+Message = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A function that the model may ask to be called. parameters: JSON schema of its arguments."""
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """The model asks for a function. arguments: a JSON object as text."""
+
+    id: str
+    name: str
+    arguments: str
+    thoughts: str = ""
 
 
 @dataclass(frozen=True)
@@ -21,17 +43,57 @@ class Sampling:
     stop: tuple[str, ...] = ()
     max_tokens: int | None = None
     seed: int | None = None
-    json_schema: Mapping[str, Any] | None = None  # the answer is JSON of this schema
+    json_schema: Mapping[str, Any] | None = None  # the answer is JSON of this schema; {} is any object
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str = "auto"  # auto | none | required | the name of a tool
+    frequency_penalty: float | None = None  # -2 to 2
+    presence_penalty: float | None = None  # -2 to 2
+    min_tokens: int | None = None  # the answer does not end before
 
 
 @dataclass(frozen=True)
 class Delta:
-    """A piece of an answer. The last one has `finish_reason` and the token counts."""
+    """A piece of an answer. The last one has `finish_reason` and the token counts.
+
+    tool_calls: whole calls, on the last piece or the one before. reasoning: thoughts, apart from the answer."""
 
     text: str = ""
-    finish_reason: Literal["stop", "length"] | None = None
+    finish_reason: Literal["stop", "length", "tool_calls"] | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    reasoning: str = ""
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Embeddings in the order of the texts, each of length 1; `tokens` is what they cost."""
+
+    rows: list[list[float]]
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Relevance of each document to the query, 0 to 1, in the order given; `tokens` is what it cost."""
+
+    values: list[float]
+    tokens: int
+
+
+@dataclass(frozen=True)
+class ImageWish:
+    """An image to make. size: (width, height) in pixels. None means the engine's default."""
+
+    prompt: str
+    negative_prompt: str = ""
+    size: tuple[int, int] = (1024, 1024)
+    count: int = 1
+    steps: int | None = None
+    seed: int | None = None
+    guidance: float | None = None  # cfg scale
+    sampler: str | None = None
+    style: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,8 +108,8 @@ class Adapter:
 class EngineSpec:
     """What to start. Two equal specs are the same engine."""
 
-    kind: Literal["llamacpp", "echo"]
-    model: Path | None = None  # GGUF for llamacpp
+    kind: Literal["llamacpp", "echo", "encoder", "upstream"]
+    model: Path | None = None  # GGUF for llamacpp, a folder for encoder, None for echo and upstream
     adapters: tuple[Adapter, ...] = ()
     context: int = 2048  # tokens of one sequence
     parallel: int = 4  # sequences at once
@@ -79,7 +141,21 @@ class Engine(Protocol):
         self, messages: Sequence[Message], sampling: Sampling, *, adapter: str | None = None
     ) -> AsyncIterator[Delta]: ...
 
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]: ...
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of texts. Raises RequestRefused when this engine does not embed."""
+        ...
+
+    async def rerank(self, query: str, documents: Sequence[str]) -> Scores:
+        """Relevance of documents. Raises RequestRefused when this engine cannot."""
+        ...
+
+    async def paint(self, wish: ImageWish) -> list[bytes]:
+        """Images, as the bytes of PNG or JPEG files. Raises RequestRefused when this engine cannot."""
+        ...
+
+    async def count_tokens(self, text: str) -> int:
+        """Tokens of a text, without any template. Raises RequestRefused when this engine cannot."""
+        ...
 
     def alive(self) -> bool:
         """False when its process has ended. Cheap; says nothing of a hung engine."""
