@@ -5,18 +5,35 @@ Every text says what happened, to what, and what to do next; none holds a key, a
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 from .contract.errors import row_of
 
+_language = ""  # "": as the locale of the process says
+
+
+def speak(language: str) -> None:
+    """Give the advice in errors in this language from now on: `en`, `zh`, or `auto` for the locale's."""
+    global _language
+    _language = "" if language == "auto" else language
+
+
+def _spoken() -> str:
+    if _language:
+        return _language
+    locale = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
+    return "zh" if locale.startswith("zh") else "en"
+
 
 class QianfanError(Exception):
     """Base of all errors of the SDK.
 
     error_code: the platform's code, int or (V2) text. error_msg: its message. req_id: the request's id.
-    status_code: the HTTP status. cause: the error underneath. advice: what to do next."""
+    status_code: the HTTP status. cause: the error underneath. advice, advice_zh: what to do next; the text
+    has the one that the setting LANG asks for. text: of a stream, what had come before the error."""
 
     def __init__(
         self,
@@ -28,18 +45,25 @@ class QianfanError(Exception):
         status_code: int | None = None,
         cause: BaseException | None = None,
         advice: str = "",
+        advice_zh: str = "",
     ) -> None:
+        from .utils.logging import redact  # errors are rarer than imports of this module
+
         row = row_of(error_code)
+        message = redact(message)
         self.error_code = error_code
-        self.error_msg = error_msg
+        self.error_msg = redact(error_msg)
         self.req_id = req_id
         self.status_code = status_code
         self.cause = cause
         self.advice = advice or (row.advice if row else "")
+        self.advice_zh = advice_zh or (row.advice_zh if row else "")
+        self.text = ""
         self.retry_after_s: float | None = None  # the server asked to wait so long
         if cause is not None:
             self.__cause__ = cause
-        super().__init__(_with_advice(message, self.advice))
+        shown = self.advice_zh if _spoken() == "zh" else ""
+        super().__init__(_with_advice(message, shown or self.advice))
 
     @property
     def code(self) -> int | str | None:
@@ -76,14 +100,16 @@ class APIError(QianfanError):
 class RequestError(QianfanError):
     """The answer is no answer of the platform: an HTTP error, or a body that cannot be read.
 
-    body: the first part of what came, headers: those of the answer."""
+    body: the first part of what came, headers: those of the answer, both without secrets."""
 
     def __init__(
         self, message: str = "", *, body: str = "", headers: dict[str, str] | None = None, **details: Any
     ) -> None:
-        self.body = body
-        self.headers = headers or {}
+        from .utils.logging import redact
+
         super().__init__(message, **details)
+        self.body = redact(body)
+        self.headers = {k: "***" if k == "set-cookie" else redact(v) for k, v in (headers or {}).items()}
 
 
 class AccessTokenExpiredError(QianfanError):
@@ -112,12 +138,16 @@ class ConnectionLost(QianfanError, ConnectionError):
         super().__init__(message, **details)
 
 
+class LimiterUnreachable(QianfanError, ConnectionError):
+    """The Redis that holds the shared rate limits does not answer; nothing was sent."""
+
+
 class StreamInterrupted(QianfanError):
     """A stream ended without its end mark. `text` is what had come."""
 
     def __init__(self, message: str = "", *, text: str = "", **details: Any) -> None:
-        self.text = text
         super().__init__(message, **details)
+        self.text = text
 
 
 class InvalidArgumentError(QianfanError, ValueError):

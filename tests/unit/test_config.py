@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qianfan.config import SETTINGS, WITHOUT_EFFECT, Config
+from qianfan.config import SETTINGS, WITHOUT_EFFECT, Config, get_config, get_config_with_kwargs
 from qianfan.errors import InvalidArgumentError
 
 
@@ -113,3 +113,53 @@ def test_secrets_are_not_shown() -> None:
     """The text of the settings has no key in it."""
     config = Config({"AK": "the-ak", "SECRET_KEY": "the-secret", "BASE_URL": "http://x"})
     assert repr(config) == "Config(AK=***, SECRET_KEY=***, BASE_URL='http://x')"
+
+
+def test_an_app_id_has_two_names(tmp_path: Path) -> None:
+    """APPID, a number in older releases, is APP_ID; where both are set, APP_ID counts."""
+    config = Config.load({"QIANFAN_APPID": "5"}, tmp_path)
+    assert (config.APP_ID, config.APPID) == ("5", "5")
+    config.APPID = 7
+    assert config.APP_ID == "7"
+    assert Config.load({"QIANFAN_APPID": "5", "QIANFAN_APP_ID": "6"}, tmp_path).APP_ID == "6"
+
+
+def test_every_documented_setting_is_known() -> None:
+    """Those of all releases; without effect are only those that speak of parts that are not there."""
+    documented = (
+        "AK SK ACCESS_KEY SECRET_KEY ACCESS_TOKEN BASE_URL CONSOLE_API_BASE_URL AUTH_TIMEOUT"
+        " ACCESS_TOKEN_REFRESH_MIN_INTERVAL IAM_SIGN_EXPIRATION_SEC QPS_LIMIT RPM_LIMIT TPM_LIMIT APPID APP_ID"
+        " ENABLE_PRIVATE ACCESS_CODE DOT_ENV_CONFIG_FILE LLM_API_RETRY_COUNT LLM_API_RETRY_TIMEOUT"
+        " LLM_API_RETRY_BACKOFF_FACTOR LLM_API_RETRY_JITTER LLM_API_RETRY_MAX_WAIT_INTERVAL"
+        " LLM_API_RETRY_ERR_CODES CONSOLE_API_RETRY_COUNT CONSOLE_API_RETRY_TIMEOUT"
+        " CONSOLE_API_RETRY_BACKOFF_FACTOR CONSOLE_API_RETRY_JITTER CONSOLE_API_RETRY_MAX_WAIT_INTERVAL"
+        " CONSOLE_API_RETRY_ERR_CODES SSL_VERIFICATION_ENABLED PROXY FILE_ENCODING"
+        " IMPORT_STATUS_POLLING_INTERVAL EXPORT_STATUS_POLLING_INTERVAL RELEASE_STATUS_POLLING_INTERVAL"
+        " ETL_STATUS_POLLING_INTERVAL EXPORT_FILE_SIZE_LIMIT GET_ENTITY_CONTENT_FAILED_RETRY_TIMES"
+        " TRAIN_STATUS_POLLING_INTERVAL TRAINER_STATUS_POLLING_BACKOFF_FACTOR"
+        " TRAINER_STATUS_POLLING_RETRY_TIMES MODEL_PUBLISH_STATUS_POLLING_INTERVAL"
+        " BATCH_RUN_STATUS_POLLING_INTERVAL DEPLOY_STATUS_POLLING_INTERVAL EVALUATION_ONLINE_POLLING_INTERVAL"
+        " DEFAULT_FINE_TUNE_TRAIN_TYPE BOS_HOST_REGION BEARER_TOKEN IAM_BASE_URL BEARER_TOKEN_EXPIRED_INTERVAL"
+        " IAM_HOST NO_AUTH USE_CUSTOM_ENDPOINT MODEL_API_PREFIX CHAT_V2_API_ROUTE EMBEDDING_V2_API_ROUTE"
+        " RERANKER_V2_API_ROUTE V2_INFER_API_DOWNGRADE INFER_RESOURCE_REFRESH_INTERVAL DISABLE_CACHE CACHE_DIR"
+    )
+    config = Config()
+    for name in documented.split():
+        assert name not in WITHOUT_EFFECT
+        getattr(config, name)
+    assert {"DISABLE_EB_SDK", "EB_SDK_INSTALLED", "ENABLE_AUTH", "ENABLE_STRESS_TEST"} == WITHOUT_EFFECT
+
+
+def test_settings_of_one_call_are_a_copy() -> None:
+    """Keywords in any case replace settings; None and what is no setting change nothing."""
+    merged = get_config_with_kwargs(base_url="http://copy", QPS_LIMIT=3, ak=None, temperature=0.5)
+    assert (merged.BASE_URL, merged.QPS_LIMIT, merged.AK) == ("http://copy", 3.0, get_config().AK)
+    assert get_config().BASE_URL != "http://copy"
+    with pytest.raises(InvalidArgumentError, match="QPS_LIMIT"):
+        get_config_with_kwargs(qps_limit="many")
+
+
+def test_logins_in_addresses_are_not_shown() -> None:
+    """A proxy, with or without its scheme, and a Redis."""
+    config = Config({"PROXY": "user:pw@host:1", "REDIS_URL": "redis://:pw@host/0", "ACCESS_CODE": "code"})
+    assert repr(config) == "Config(ACCESS_CODE=***, REDIS_URL='redis://***@host/0', PROXY='***@host:1')"

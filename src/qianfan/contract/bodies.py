@@ -205,3 +205,126 @@ class ListServices(TypedDict):
 
 class Empty(TypedDict):
     pass
+
+
+class ToolCredential(TypedDict):
+    """What a plugin's HTTP tool is called with. kind: bearer · basic (value `user:password`) · header · query.
+
+    name: of the header or the query parameter."""
+
+    kind: Literal["bearer", "basic", "header", "query"]
+    value: Annotated[str, Len(1, 4096)]
+    name: NotRequired[Annotated[str, Len(1, 100)]]
+
+
+class PluginToolSpec(TypedDict):
+    """openapi: an OpenAPI 3 document, as an object or as its text. operations: only those, by operationId."""
+
+    name: Name
+    openapi: dict[str, Any] | Annotated[str, Len(1, 512 * 1024)]
+    server: NotRequired[Annotated[str, Len(1, 2000)]]
+    operations: NotRequired[Annotated[list[str], Len(1, 50)]]
+    credential: NotRequired[ToolCredential]
+
+
+class CreatePlugin(TypedDict):
+    """CreatePlugin. uri: what `endpoint=` takes. score: 0–1, sources below it are not used."""
+
+    name: Name
+    uri: NotRequired[Annotated[str, Len(1, 64)]]
+    description: NotRequired[Text]
+    model: NotRequired[Annotated[str, Len(1, 200)]]
+    system: NotRequired[Annotated[str, Len(0, 4000)]]
+    knowledgeBaseIds: NotRequired[Annotated[list[Id], Len(0, 20)]]
+    builtins: NotRequired[list[Literal["clock", "calculator"]]]
+    tools: NotRequired[Annotated[list[PluginToolSpec], Len(0, 10)]]
+    topN: NotRequired[Annotated[int, Ge(1), Le(20)]]
+    score: NotRequired[Annotated[float, Ge(0), Le(1)]]
+
+
+class PluginRef(TypedDict):
+    pluginId: Id
+
+
+class CreateKnowledgeBase(TypedDict):
+    name: Name
+    description: NotRequired[Text]
+
+
+class KnowledgeBaseRef(TypedDict):
+    knowledgeBaseId: Id
+
+
+class AddDocument(TypedDict):
+    """AddDocument: one of `text`, `path` (`bos:/local/<file id>`) and `url`."""
+
+    knowledgeBaseId: Id
+    name: NotRequired[Annotated[str, Len(1, 200)]]
+    format: NotRequired[Literal["text", "markdown", "html"]]
+    text: NotRequired[Annotated[str, Len(1)]]
+    path: NotRequired[Annotated[str, Len(1, 200)]]
+    url: NotRequired[Annotated[str, Len(1, 8192)]]
+
+
+class ListDocuments(TypedDict):
+    """documentId: only that one. A marker names the first item of the page."""
+
+    knowledgeBaseId: Id
+    documentId: NotRequired[Id]
+    marker: NotRequired[str]
+    maxKeys: NotRequired[Annotated[int, Ge(1)]]
+
+
+class DocumentRef(TypedDict):
+    documentId: Id
+
+
+class SearchKnowledge(TypedDict):
+    """score: 0–1, what is below is left out."""
+
+    knowledgeBaseId: Id
+    query: Annotated[str, Len(1, 1000)]
+    topN: NotRequired[Annotated[int, Ge(1), Le(50)]]
+    score: NotRequired[Annotated[float, Ge(0), Le(1)]]
+
+
+class SetLimits(TypedDict):
+    """SetLimits: members that are given replace those before; 0 is no limit.
+
+    app: the id of an app; without it the account's. accountId: another account, for the first account only.
+    reset: forget what was set before, so that the server's defaults hold again."""
+
+    app: NotRequired[Id]
+    accountId: NotRequired[Id]
+    reset: NotRequired[bool]
+    requestsPerSecond: NotRequired[Annotated[float, Ge(0), Le(1_000_000)]]
+    requestsPerMinute: NotRequired[Annotated[int, Ge(0), Le(10**9)]]
+    tokensPerMinute: NotRequired[Annotated[int, Ge(0), Le(10**12)]]
+    requestsPerDay: NotRequired[Annotated[int, Ge(0), Le(10**12)]]
+    totalTokens: NotRequired[Annotated[int, Ge(0), Le(10**15)]]
+
+
+class DescribeLimits(TypedDict):
+    app: NotRequired[Id]
+    accountId: NotRequired[Id]
+
+
+Day = Annotated[str, Len(10, 10)]  # 2024-01-31, UTC
+
+# DescribeUsage: both days are included; `group` adds up all rows that are alike in these.
+DescribeUsage = TypedDict(
+    "DescribeUsage",
+    {
+        "from": NotRequired[Day],
+        "to": NotRequired[Day],
+        "app": NotRequired[Id],
+        "model": NotRequired[str],
+        "group": NotRequired[list[Literal["day", "app", "model", "kind"]]],
+    },
+)
+
+
+class SetFaults(TypedDict):
+    """SetFaults: whether calls of this account may ask for faults with the header X-Qianfan-Fault."""
+
+    enabled: bool

@@ -23,4 +23,21 @@ def messages_problem(messages: Any) -> str | None:
             return f"the content of message {index} must be a text"
         if not content.strip() and not message.get("function_call"):
             return "message content can not be empty"
+        if role == "function" and not _is_name(message.get("name")):
+            return f"message {index} has the role function and needs the name of the function"
     return None
+
+
+def call_problem(call: Any) -> str | None:
+    """What is wrong with the call of a function in a message, or None."""
+    if not isinstance(call, dict):
+        return "function_call must be an object with name and arguments"
+    if not _is_name(call.get("name")):
+        return "function_call's name can't be blank"
+    if not isinstance(call.get("arguments"), str):
+        return "function_call's arguments must be a text that holds JSON"
+    return None
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and bool(name.strip())

@@ -73,6 +73,15 @@ class DeployPoolType(int, Enum):
     PrivateResource = 2
 
 
+class DocumentStatus(str, Enum):
+    """Of a document in a knowledge base."""
+
+    New = "New"
+    Running = "Running"
+    Done = "Done"
+    Fail = "Fail"
+
+
 class ETLTaskStatus(int, Enum):
     NoTask = 0
     Running = 1

@@ -37,7 +37,7 @@ NO_PERMISSION = _row(6, "access_denied", 403, "No permission to access data", "u
 SERVICE_TOKEN = _row(13, "internal_error", 500, "Get service token failed", "try again in a moment", "获取服务令牌失败，请稍后重试")  # fmt: skip
 IAM_FAILED = _row(14, "invalid_iam_token", 401, "IAM Certification failed", "check the access key, the secret key and the clock of this machine", "请检查 Access Key、Secret Key 以及本机时间")  # fmt: skip
 APP_MISSING = _row(15, "invalid_appid", 401, "app not exists or create failed", "check the app id; `appid` may be left out", "请检查应用 ID，也可不传 appid")  # fmt: skip
-DAILY_LIMIT = _row(17, "user_rate_limit_exceeded", 429, "Open api daily request limit reached", "wait until tomorrow (UTC), or raise the quota", "当日额度已用完，请明日再试或提升配额")  # fmt: skip
+DAILY_LIMIT = _row(17, "user_rate_limit_exceeded", 429, "Open api daily request limit reached", "wait until tomorrow (UTC), or raise the quota; on the cloud the service may not be opened for payment, or the account be in arrears", "当日额度已用完，请明日再试或提升配额；若使用云服务，请确认该服务已开通付费且账户未欠费")  # fmt: skip
 QPS_LIMIT = _row(18, "rpm_rate_limit_exceeded", 429, "Open api qps request limit reached", "set query_per_second, or retry_count above 1", "请设置 query_per_second 或提高 retry_count")  # fmt: skip
 TOTAL_LIMIT = _row(19, "user_rate_limit_exceeded", 429, "Open api total request limit reached", "raise the quota", "总额度已用完，请提升配额")  # fmt: skip
 INVALID_PARAMETER = _row(100, "invalid_argument", 400, "Invalid parameter", "check the parameter that the message names", "请检查提示中的参数")  # fmt: skip
@@ -87,6 +87,24 @@ ROWS: Final[dict[int, ErrorRow]] = {
 }
 TOKEN_CODES: Final = frozenset({TOKEN_INVALID.code, TOKEN_EXPIRED.code})
 
+# V2 speaks in words. Most are in the rows; these mean the same as one of them.
+WORDS: Final[dict[str, ErrorRow]] = {
+    **{row.v2: row for row in reversed(ROWS.values())},  # of several rows with one word, the first
+    "rpm_rate_limit_exceeded": RPM_LIMIT,
+    "preemptible_rpm_rate_limit_exceeded": RPM_LIMIT,
+    "preemptible_tpm_rate_limit_exceeded": TPM_LIMIT,
+    "invalid_iam_token": IAM_FAILED,
+    "no_parameter_permission": API_PERMISSION,
+    "account_overdue": DAILY_LIMIT,
+    "model_offline": UNSUPPORTED_METHOD,
+    "dispatch_internal_error": UNAVAILABLE,
+    "functions_unsafe": UNSAFE,
+    "user_setting_unsafe": UNSAFE,
+    "invalid_image_genration_refer_image": IMAGE_UNSAFE,
+    "invalid_image_url": INVALID_PARAMETER,
+    "invalid_plugin_argument": INVALID_PARAMETER,
+}
+
 
 class Fault(Exception):
     """An operation cannot be done: says what happened, to what, and what to do next.
@@ -106,5 +124,5 @@ class Fault(Exception):
 
 
 def row_of(code: Any) -> ErrorRow | None:
-    """The row of a code, or None when the table does not know it."""
-    return ROWS.get(code) if isinstance(code, int) else None
+    """The row of a code, a number or a word of V2; None when the table does not know it."""
+    return ROWS.get(code) if isinstance(code, int) else WORDS.get(code) if isinstance(code, str) else None

@@ -19,6 +19,9 @@ LENGTHS: Final[dict[str, int]] = {
     "ds": 16,  # dataset version
     "pt": 16,  # prompt template
     "svco": 12,  # service
+    "kb": 12,  # knowledge base, of the platform itself
+    "doc": 16,  # document in a knowledge base
+    "plg": 12,  # plugin application
     "file": 20,  # blob of the platform
 }
 
@@ -30,7 +33,10 @@ def new_id(prefix: str) -> str:
 
 def random_word(length: int) -> str:
     """`length` random characters of a–z0–9."""
-    return "".join(secrets.choice(ALPHABET) for _ in range(length))
+    word = ""
+    while len(word) < length:  # one question to the system's randomness instead of one for each character
+        word += "".join(ALPHABET[byte % 36] for byte in secrets.token_bytes(2 * length) if byte < 252)
+    return word[:length]
 
 
 def as_number(value: object) -> int | None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from .enums import (
     DataImportStatus,
     DataReleaseStatus,
+    DocumentStatus,
     ModelState,
     ServiceStatus,
     TrainStatus,
@@ -108,7 +109,20 @@ DATASET_RELEASE: Final = Lifecycle(
     ),
 )
 
-ALL: Final = (TRAIN_RUN, MODEL_VERSION, SERVICE, DATASET_IMPORT, DATASET_RELEASE)
+KNOWLEDGE_DOCUMENT: Final = Lifecycle(
+    "document",
+    start=DocumentStatus.New,
+    moves=_moves(
+        {
+            DocumentStatus.New: {DocumentStatus.Running, DocumentStatus.Fail},
+            DocumentStatus.Running: {DocumentStatus.Done, DocumentStatus.Fail},
+            DocumentStatus.Done: set(),
+            DocumentStatus.Fail: set(),
+        }
+    ),
+)
+
+ALL: Final = (TRAIN_RUN, MODEL_VERSION, SERVICE, DATASET_IMPORT, DATASET_RELEASE, KNOWLEDGE_DOCUMENT)
 
 # One meaning, four vocabularies: V1 answers upper case, V2 mixed case, later clouds other words again.
 _RUN_WORDS: Final[dict[str, TrainStatus]] = {

@@ -6,7 +6,6 @@ disagree about the port in `host`, about encoding the path, and about the order 
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,10 @@ from urllib.parse import quote, unquote
 VERSION: Final = "bce-auth-v1"
 TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%SZ"
 DEFAULT_EXPIRY_S: Final = 300
+LONGEST_S: Final = (
+    1800  # a signature is of no use after this, whatever life it claims; clients use 300 to 1800
+)
+LONGEST_KEPT: Final = 256  # characters of what is remembered: a hostile client may send long ones
 CLOCK_SKEW_S: Final = 300  # how far a client's clock may run ahead of ours
 
 
@@ -42,16 +45,29 @@ class Authorization:
 
 def timestamp(unix: float) -> str:
     """UTC time in whole seconds as the signature writes it, e.g. `2024-01-02T03:04:05Z`."""
-    return datetime.fromtimestamp(int(unix), UTC).strftime(TIME_FORMAT)
+    return _written(int(unix))
+
+
+@lru_cache(maxsize=16)  # the same for all calls of a second
+def _written(unix: int) -> str:
+    return datetime.fromtimestamp(unix, UTC).strftime(TIME_FORMAT)
 
 
 def encode(text: str) -> str:
     """Percent-encode UTF-8, keeping only A–Z a–z 0–9 - . _ ~."""
+    return _encoded(text) if len(text) <= LONGEST_KEPT else quote(text, safe="-._~")
+
+
+@lru_cache(maxsize=1024)  # names, hosts and times come again and again
+def _encoded(text: str) -> str:
     return quote(text, safe="-._~")
 
 
 def canonical_query(pairs: Iterable[tuple[str, str]]) -> str:
     """The query as signed: encoded pairs, sorted as texts. A member named `authorization` is left out."""
+    pairs = list(pairs)
+    if not pairs:
+        return ""
     return "&".join(
         sorted(f"{encode(name)}={encode(value)}" for name, value in pairs if name.lower() != "authorization")
     )
@@ -60,19 +76,27 @@ def canonical_query(pairs: Iterable[tuple[str, str]]) -> str:
 def canonical_headers(headers: Iterable[tuple[str, str]]) -> str:
     """The headers as signed: `name:value` lines, sorted; a header with an empty value has no line."""
     lines = [
-        f"{encode(name.strip().lower())}:{encode(value.strip())}" for name, value in headers if value.strip()
+        _line(name, value) if len(value) <= LONGEST_KEPT else _line.__wrapped__(name, value)
+        for name, value in headers
     ]
-    return "\n".join(sorted(lines))
+    lines.sort()
+    return "\n".join(filter(None, lines))
+
+
+@lru_cache(maxsize=1024)
+def _line(name: str, value: str) -> str:
+    shown = value.strip()
+    return f"{encode(name.strip().lower())}:{encode(shown)}" if shown else ""
 
 
 @lru_cache(maxsize=256)
 def _signing_key(secret_key: str, prefix: str) -> bytes:
-    digest = hmac.new(secret_key.encode(), prefix.encode(), hashlib.sha256).hexdigest()
+    digest = hmac.digest(secret_key.encode(), prefix.encode(), "sha256").hex()
     return digest.encode()  # the 64 hex characters are the key, not the 32 bytes they spell
 
 
 def _signature(secret_key: str, prefix: str, canonical: str) -> str:
-    return hmac.new(_signing_key(secret_key, prefix), canonical.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(_signing_key(secret_key, prefix), canonical.encode(), "sha256").hex()
 
 
 def sign(
@@ -91,11 +115,14 @@ def sign(
     path: as the client holds it, not percent-encoded. headers: all that are signed, `host` among them.
     unix: seconds; the header `x-bce-date`, when signed, must spell the same time."""
     prefix = f"{VERSION}/{access_key}/{timestamp(unix)}/{expiry_s}"
-    canonical = "\n".join(
-        (method.upper(), path, canonical_query(query.items()), canonical_headers(headers.items()))
-    )
-    names = ";".join(sorted(name.strip().lower() for name in headers))
-    return f"{prefix}/{names}/{_signature(secret_key, prefix, canonical)}"
+    query_line = canonical_query(query.items()) if query else ""
+    canonical = f"{method.upper()}\n{path}\n{query_line}\n{canonical_headers(headers.items())}"
+    return f"{prefix}/{_names(tuple(headers))}/{_signature(secret_key, prefix, canonical)}"
+
+
+@lru_cache(maxsize=64)
+def _names(headers: tuple[str, ...]) -> str:
+    return ";".join(sorted(name.strip().lower() for name in headers))
 
 
 def parse(value: str) -> Authorization:
@@ -141,7 +168,7 @@ def verify(
         signed_at = datetime.strptime(auth.timestamp, TIME_FORMAT).replace(tzinfo=UTC).timestamp()
     except ValueError:
         raise SignatureError("malformed", "the time in Authorization is not a UTC time in seconds") from None
-    if unix > signed_at + auth.expiry_s or unix < signed_at - CLOCK_SKEW_S:
+    if unix > signed_at + min(auth.expiry_s, LONGEST_S) or unix < signed_at - CLOCK_SKEW_S:
         raise SignatureError(
             "expired", f"the signature of {auth.timestamp} is not valid now; check the clock"
         )

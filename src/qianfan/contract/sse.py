@@ -6,15 +6,13 @@ event that the end of the body cuts short of its blank line still counts, as pub
 
 from __future__ import annotations
 
-import codecs
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import re
+from typing import Final, NamedTuple
 
 MEDIA_TYPE = "text/event-stream"
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """One event. `name` is the `event:` field, `message` when there is none."""
 
     data: str
@@ -30,56 +28,103 @@ def encode(data: bytes | str, name: str | None = None) -> bytes:
     return head + b"data: " + raw + b"\n\n"
 
 
-@dataclass
 class Decoder:
     """Feed bytes as they come, in any split; take events as they are whole."""
 
-    max_line: int = 16 * 1024 * 1024  # characters; a longer line is an attack or a broken server
-    _text: str = ""
-    _data: list[str] = field(default_factory=list)
-    _name: str = ""
-    _utf8: codecs.IncrementalDecoder = field(
-        default_factory=lambda: codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
-    )
+    def __init__(self, max_line: int = 16 * 1024 * 1024) -> None:
+        self.max_line = max_line  # bytes; a longer line is an attack or a broken server
+        self._rest: list[bytes] = []  # pieces of a line whose end has not come
+        self._rest_size = 0
+        self._data: list[str] = []  # of the event whose blank line has not come
+        self._name = ""
+        self._begun = False
+        self._after_cr = False  # the next LF belongs to a CR that was the end of a line already
+        self._between = False  # nothing is kept: the next chunk begins an event
 
-    def feed(self, chunk: bytes) -> Iterator[Event]:
+    def feed(self, chunk: bytes) -> list[Event]:
         """Events completed by `chunk`. Raises ValueError when a line outgrows `max_line`."""
-        self._text += self._utf8.decode(chunk)
-        yield from self._lines(final=False)
-        if len(self._text) > self.max_line:
-            raise ValueError(f"a line of the event stream is longer than {self.max_line} characters")
+        if self._between and chunk[:6] == b"data: " and chunk.find(b"\n") == len(chunk) - 2:
+            data = chunk[6:-2]  # one event of one line, as most servers send them
+            if chunk[-1] == 10 and b"\r" not in data:
+                return [Event(data.decode("utf-8", "replace"))]
+        events = self._fed(chunk)
+        self._between = self._begun and not (self._rest or self._data or self._name or self._after_cr)
+        return events
 
-    def close(self) -> Iterator[Event]:
+    def _fed(self, chunk: bytes) -> list[Event]:
+        if not self._begun or self._after_cr:
+            chunk = self._without_start(chunk)
+        if b"\n" not in chunk and b"\r" not in chunk:
+            self._keep(chunk)
+            if self._rest_size > self.max_line:
+                raise ValueError(f"a line of the event stream is longer than {self.max_line} bytes")
+            return []
+        if self._rest:
+            chunk = b"".join((*self._rest, chunk))
+            self._rest, self._rest_size = [], 0
+        if not self._data and not self._name and b"\r" not in chunk:
+            events = self._plain(chunk)
+            if events is not None:
+                return events
+        return self._lines(chunk)
+
+    def close(self) -> list[Event]:
         """The last event, when the body ended without its blank line."""
-        self._text += self._utf8.decode(b"", final=True)
-        yield from self._lines(final=True)
-        event = self._take()
-        if event is not None:
-            yield event
+        event = None
+        if self._rest:
+            event = self._line(b"".join(self._rest))
+            self._rest, self._rest_size = [], 0
+        event = event or self._take()
+        return [event] if event else []
 
-    def _lines(self, *, final: bool) -> Iterator[Event]:
-        start = 0
-        text = self._text
-        while True:
-            end = _line_end(text, start)
-            if end < 0:
-                break
-            if text[end] == "\r" and end + 1 == len(text) and not final:
-                break  # the LF of a CRLF may still come
-            line = text[start:end]
-            start = end + (2 if text.startswith("\r\n", end) else 1)
+    def _plain(self, chunk: bytes) -> list[Event] | None:
+        """Events of one `data: ` line each; None when there is anything else."""
+        events = []
+        *whole, rest = chunk.split(b"\n\n")
+        for part in whole:
+            if not part.startswith(b"data: ") or b"\n" in part:
+                return None
+            events.append(Event(part[6:].decode("utf-8", "replace")))
+        if b"\n" in rest:
+            return None
+        self._keep(rest)
+        return events
+
+    def _lines(self, chunk: bytes) -> list[Event]:
+        events = []
+        *whole, rest = _LINE_END.split(chunk)
+        for line in whole:
             event = self._line(line)
             if event is not None:
-                yield event
-        self._text = text[start:]
-        if final and self._text:
-            line, self._text = self._text, ""
-            self._line(line)
+                events.append(event)
+        self._after_cr = chunk.endswith(b"\r")
+        self._keep(rest)
+        return events
 
-    def _line(self, line: str) -> Event | None:
+    def _keep(self, piece: bytes) -> None:
+        if piece:
+            self._rest.append(piece)
+            self._rest_size += len(piece)
+
+    def _without_start(self, chunk: bytes) -> bytes:
+        """Without the mark that a text may begin with, and without the LF of a CR that was seen."""
+        if self._after_cr and chunk:
+            self._after_cr = False
+            return chunk.removeprefix(b"\n")
+        if not self._begun:
+            chunk = b"".join((*self._rest, chunk))
+            self._rest, self._rest_size = [], 0
+            if len(chunk) < len(_MARK) and _MARK.startswith(chunk):
+                self._keep(chunk)  # the mark may still be coming
+                return b""
+            self._begun = True
+            return chunk.removeprefix(_MARK)
+        return chunk
+
+    def _line(self, line: bytes) -> Event | None:
         if not line:
             return self._take()
-        name, colon, value = line.partition(":")
+        name, colon, value = line.decode("utf-8", "replace").partition(":")
         if colon and not name:
             return None  # a comment
         value = value.removeprefix(" ")
@@ -95,7 +140,5 @@ class Decoder:
         return Event("\n".join(data), name or "message") if data else None
 
 
-def _line_end(text: str, start: int) -> int:
-    lf = text.find("\n", start)
-    cr = text.find("\r", start, lf if lf >= 0 else len(text))
-    return cr if cr >= 0 else lf
+_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
+_MARK: Final = b"\xef\xbb\xbf"

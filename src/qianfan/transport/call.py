@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote, urlsplit
@@ -32,11 +34,11 @@ class Call:
     finish: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Request:
     """One HTTP request. `path` and `query` are as on the wire and as signed; `base` is scheme and host.
 
-    timeout_s: whole call, or between two pieces of a stream."""
+    timeout_s: whole call, or between two pieces of a stream. Not to be changed: `with_…` make another one."""
 
     method: str
     base: str
@@ -50,31 +52,66 @@ class Request:
     @property
     def host(self) -> str:
         """The Host header: name, and the port unless it is the scheme's own."""
-        parts = urlsplit(self.base)
-        name = parts.hostname or ""
-        name = f"[{name}]" if ":" in name else name
-        own = {"http": 80, "https": 443}.get(parts.scheme)
-        return name if parts.port in (None, own) else f"{name}:{parts.port}"
+        return _host(self.base)
 
     @property
     def url(self) -> str:
         """The whole address, token included: for sending, never for showing."""
-        query = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in self.query)
-        return f"{self.base}{self.path}{'?' if query else ''}{query}"
+        if not self.query:
+            return self.base + self.path
+        query = "&".join(f"{_quoted(name)}={_quoted(value)}" for name, value in self.query)
+        return f"{self.base}{self.path}?{query}"
 
     def with_headers(self, headers: Mapping[str, str]) -> Request:
         """The same request with more headers."""
-        return replace(self, headers={**self.headers, **headers})
+        return self._with(headers={**self.headers, **headers})
 
     def with_query(self, name: str, value: str) -> Request:
         """The same request with one more query parameter, in last place."""
-        return replace(self, query=(*self.query, (name, value)))
+        return self._with(query=(*self.query, (name, value)))
+
+    def within(self, seconds: float) -> Request:
+        """The same request with another timeout."""
+        return self._with(timeout_s=seconds)
+
+    def _with(
+        self,
+        query: tuple[tuple[str, str], ...] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> Request:
+        return Request(
+            self.method,
+            self.base,
+            self.path,
+            self.query if query is None else query,
+            self.headers if headers is None else headers,
+            self.body,
+            self.timeout_s if timeout_s is None else timeout_s,
+            self.stream,
+        )
 
     def __repr__(self) -> str:
         return redact(f"<Request {self.method} {self.url}>")
 
 
-@dataclass
+@lru_cache(maxsize=64)
+def _host(base: str) -> str:
+    parts = urlsplit(base)
+    name = parts.hostname or ""
+    name = f"[{name}]" if ":" in name else name
+    own = {"http": 80, "https": 443}.get(parts.scheme)
+    return name if parts.port in (None, own) else f"{name}:{parts.port}"
+
+
+def _quoted(text: str) -> str:
+    return text if _PLAIN(text) else quote(text, safe="")
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9._~-]*", re.ASCII).fullmatch
+
+
+@dataclass(slots=True)
 class Reply:
     """One HTTP answer: `body` whole, or `chunks` as they come. Header names are in lower case."""
 
@@ -91,19 +128,28 @@ class Reply:
         return self.chunks is not None or self.achunks is not None
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Send:
     """Asks the edge to send a request and to hand back a `Reply`."""
 
     request: Request
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Sleep:
     """Asks the edge to wait. Seconds."""
 
     seconds: float
 
 
-Effect: TypeAlias = Send | Sleep
+@dataclass(slots=True)
+class Do:
+    """Asks the edge to run what reads and writes by itself, and to hand back what it returns.
+
+    An event loop runs it in a thread of its own."""
+
+    work: Callable[[], Any]
+
+
+Effect: TypeAlias = Send | Sleep | Do
 Exchange: TypeAlias = Generator[Effect, Any, T]

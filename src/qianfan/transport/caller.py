@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -17,7 +18,7 @@ from .call import Call, Exchange, Reply, Request
 from .client import client_for, options_of
 from .edges import arun, run
 from .exchange import exchange
-from .limiter import Limiter
+from .limits import NO_LIMITS, Limits
 from .response import QfResponse, SentRequest
 from .retry import Retry
 from .signers import Signer
@@ -33,17 +34,17 @@ class Manner:
     base: str
     signer: Signer
     retry: Retry
-    limiter: Limiter = field(default_factory=Limiter)  # no limit
+    limiter: Limits = NO_LIMITS
     verify: bool | None = None  # certificates; None: as the settings say
 
 
 def call(call: Call, manner: Manner) -> QfResponse | Stream:
     """Make the call in this thread. A `Stream` only when the call asks for one."""
     config, started = get_config(), time.monotonic()
-    client = client_for(options_of(config, _idle_s(call, manner), manner.verify))
+    client = client_for(options_of(config, _idle_s(call, manner, config), manner.verify))
     request, reply, body = run(_exchange(call, manner), client)
     if reply.chunks is not None:
-        return Stream(StreamReader(call, request, reply), reply.chunks)
+        return Stream(_reader(call, manner, request, reply), reply.chunks)
     answer = _answer(request, reply, body, started)
     return Stream.whole(answer) if call.stream else answer
 
@@ -51,17 +52,32 @@ def call(call: Call, manner: Manner) -> QfResponse | Stream:
 async def acall(call: Call, manner: Manner) -> QfResponse | AsyncStream:
     """Make the call on this event loop. An `AsyncStream` only when the call asks for one."""
     config, started = get_config(), time.monotonic()
-    client = client_for(options_of(config, _idle_s(call, manner), manner.verify))
+    client = client_for(options_of(config, _idle_s(call, manner, config), manner.verify))
     request, reply, body = await arun(_exchange(call, manner), client)
     if reply.achunks is not None:
-        return AsyncStream(StreamReader(call, request, reply), reply.achunks)
+        return AsyncStream(_reader(call, manner, request, reply), reply.achunks)
     answer = _answer(request, reply, body, started)
     return AsyncStream.whole(answer) if call.stream else answer
 
 
-def _idle_s(call: Call, manner: Manner) -> float:
-    """Longest silence of the server. Calls that are no streams have a total instead, and share one pool."""
-    return manner.retry.timeout_s if call.stream else 0.0
+def _reader(call: Call, manner: Manner, request: Request, reply: Reply) -> StreamReader:
+    limits = manner.limiter
+    if limits.are_idle:
+        return StreamReader(call, request, reply)
+    return StreamReader(
+        call,
+        request,
+        reply,
+        settle=lambda used: limits.settle_here(request, used),
+        settles_slowly=limits.does_io,
+    )
+
+
+def _idle_s(call: Call, manner: Manner, config: Config) -> float:
+    """Longest silence of the server. Calls that are no streams have a total instead, and share one pool.
+
+    Where connections are limited streams share it, too: a silence as long as the total never comes first."""
+    return manner.retry.timeout_s if call.stream or config.MAX_CONNECTIONS else 0.0
 
 
 def _exchange(call: Call, manner: Manner) -> Exchange[tuple[Request, Reply, dict[str, Any]]]:
@@ -70,6 +86,7 @@ def _exchange(call: Call, manner: Manner) -> Exchange[tuple[Request, Reply, dict
 
 def request_of(call: Call, manner: Manner) -> Request:
     """The request of a call, before it is signed."""
+    route = call.route
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
     if call.stream:
         headers["Accept"] = "text/event-stream, application/json"
@@ -79,31 +96,35 @@ def request_of(call: Call, manner: Manner) -> Request:
         import uuid  # not needed by most calls
 
         headers["Idempotency-Key"] = str(uuid.uuid4())
-    query = dict(call.query)
-    if call.route.action:
-        query = {"Action": call.route.action, **query}
-    base, _, prefix = _split(manner.base)
+    if call.headers:
+        headers.update(call.headers)
+    query = tuple((name, str(value)) for name, value in call.query.items()) if call.query else ()
+    if route.action:
+        query = (("Action", route.action), *query)
+    base, prefix = _split(manner.base)
     return Request(
-        method=call.route.method,
-        base=base,
-        path=prefix + call.route.path,
-        query=tuple((name, str(value)) for name, value in query.items()),
-        headers={**headers, **call.headers},
-        body=call.content if call.content is not None else _body(call),
-        timeout_s=manner.retry.timeout_s,
-        stream=call.stream,
+        route.method,
+        base,
+        prefix + route.path,
+        query,
+        headers,
+        call.content if call.content is not None else _body(call),
+        manner.retry.timeout_s,
+        call.stream,
     )
 
 
-def _split(url: str) -> tuple[str, str, str]:
-    """`https://host/prefix/` → (`https://host`, `/`, `/prefix`)."""
+@lru_cache(maxsize=64)
+def _split(url: str) -> tuple[str, str]:
+    """`https://host/prefix/` → (`https://host`, `/prefix`)."""
     scheme, mark, rest = url.rstrip("/").partition("://")
     if not mark or not rest:
         raise InvalidArgumentError(
-            f"{url!r} is not the address of a server", advice="write it as http://host:port"
+            f"{url.rpartition('@')[2]!r} is not the address of a server",
+            advice="write it as http://host:port",
         )
-    host, slash, prefix = rest.partition("/")
-    return f"{scheme}://{host}", slash, f"/{prefix}" if prefix else ""
+    host, _, prefix = rest.partition("/")
+    return f"{scheme}://{host}", f"/{prefix}" if prefix else ""
 
 
 def _body(call: Call) -> bytes:
@@ -120,32 +141,57 @@ def _body(call: Call) -> bytes:
 
 
 def _answer(request: Request, reply: Reply, body: dict[str, Any], started: float) -> QfResponse:
-    statistic = {"request_latency": reply.latency_s, "total_latency": time.monotonic() - started}
-    return QfResponse(reply.status, reply.headers, body, SentRequest(request), statistic)
+    times = (reply.latency_s, None, time.monotonic() - started)
+    return QfResponse(reply.status, reply.headers, body, SentRequest(request), times)
 
 
 def retry_of(options: Mapping[str, Any], config: Config, family: str) -> Retry:
     """The retry policy of a call. family: `LLM` or `CONSOLE`, the settings that options fall back to."""
 
     def setting(option: str, name: str) -> Any:
-        value = options.get(option)
+        value = options.get(option) if options else None
         return getattr(config, f"{family}_API_RETRY_{name}") if value is None else value
 
-    attempts, timeout_s = setting("retry_count", "COUNT"), setting("request_timeout", "TIMEOUT")
+    longest = options.get("max_wait_interval")
+    if longest is None:
+        longest = setting("retry_max_wait_interval", "MAX_WAIT_INTERVAL")
+    codes = setting("retry_err_codes", "ERR_CODES")
+    return _retry(
+        setting("retry_count", "COUNT"),
+        setting("request_timeout", "TIMEOUT"),
+        setting("backoff_factor", "BACKOFF_FACTOR"),
+        setting("retry_jitter", "JITTER"),
+        longest,
+        tuple(codes),
+        config.RETRY_BUDGET,
+        config.RETRY_BUDGET_FLOOR,
+    )
+
+
+@lru_cache(maxsize=256, typed=True)
+def _retry(
+    attempts: int,
+    timeout_s: float,
+    backoff: float,
+    jitter: float,
+    longest: float,
+    codes: tuple[int, ...],
+    budget_share: float,
+    budget_floor: int,
+) -> Retry:
     if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
         raise InvalidArgumentError(
             f"retry_count is {attempts!r}", advice="it is the number of attempts in total: 1 or more"
         )
     if not isinstance(timeout_s, (int, float)) or timeout_s <= 0:
         raise InvalidArgumentError(f"request_timeout is {timeout_s!r}", advice="give seconds above 0")
-    longest = options.get("max_wait_interval")
-    if longest is None:
-        longest = setting("retry_max_wait_interval", "MAX_WAIT_INTERVAL")
     return Retry(
         attempts=attempts,
         timeout_s=float(timeout_s),
-        backoff=float(setting("backoff_factor", "BACKOFF_FACTOR")),
-        jitter=float(setting("retry_jitter", "JITTER")),
+        backoff=float(backoff),
+        jitter=float(jitter),
         max_wait_s=float(longest),
-        codes=frozenset(setting("retry_err_codes", "ERR_CODES")),
+        codes=frozenset(codes),
+        budget_share=budget_share,
+        budget_floor=budget_floor,
     )

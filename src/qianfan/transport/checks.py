@@ -13,6 +13,7 @@ from qianfan.utils.logging import redact
 
 from .call import Call, Reply
 
+ERROR_MARKS = frozenset({"error_code", "error", "success"})  # a good answer without these tells of no error
 SHOWN_BODY = 500  # characters of a foreign answer that an error shows
 
 
@@ -31,7 +32,7 @@ def checked(call: Call, reply: Reply) -> dict[str, Any]:
         return {}
     body = _json(reply.body)
     good = 200 <= reply.status < 300
-    if isinstance(body, dict):
+    if isinstance(body, dict) and not (good and body.keys().isdisjoint(ERROR_MARKS)):
         error = body_error(body, reply.headers, None if good else reply.status)
         if error is not None:
             raise _with_retry_after(error, reply)
@@ -44,6 +45,7 @@ def checked(call: Call, reply: Reply) -> dict[str, Any]:
             headers=reply.headers,
             status_code=reply.status,
             advice="check that the base URL points to a Qianfan server and that no proxy answers instead",
+            advice_zh="请检查服务地址是否为千帆服务，以及是否由中间代理返回",
         )
     return call.finish(body) if call.finish else body
 
@@ -58,13 +60,14 @@ def body_error(
         body.get("id") or body.get("requestId") or body.get("log_id") or body.get("request_id") or ""
     ) or headers.get("x-baidu-request-id", "")
     if body.get("error_code"):
-        code, text = body["error_code"], str(body.get("error_msg", ""))
+        code, text = _code(body["error_code"]), str(body.get("error_msg", ""))
         if code in TOKEN_CODES:
             raise TokenRejected(code, text)
         return APIError(code, redact(text), req_id, status_code=status or 200)
     if isinstance(body.get("error"), dict):
         fault = body["error"]
-        code, text = fault.get("code") or fault.get("type") or "error", str(fault.get("message", ""))
+        code = _code(fault.get("code") or fault.get("type") or "error")
+        text = str(fault.get("message", ""))
         if status is None:
             return APIError(code, redact(text), req_id, status_code=200)
         if status == 401 and code == TOKEN_INVALID.v2:
@@ -73,10 +76,15 @@ def body_error(
     if status is None and body.get("success") is False:
         message = body.get("message")
         text = str(message.get("global", message) if isinstance(message, dict) else message or "")
-        return APIError(body.get("code") or body.get("status") or 400, redact(text), req_id, status_code=200)
+        code = _code(body.get("code") or body.get("status") or 400)
+        return APIError(code, redact(text), req_id, status_code=200)
     if status is not None and "code" in body and "message" in body:
-        return _request_error(status, body["code"], str(body["message"]), req_id, headers)
+        return _request_error(status, _code(body["code"]), str(body["message"]), req_id, headers)
     return None
+
+
+def _code(value: Any) -> int | str:
+    return value if isinstance(value, (int, str)) else str(value)
 
 
 def _request_error(
@@ -90,7 +98,8 @@ def _request_error(
         req_id=req_id,
         status_code=status,
         headers=headers,
-        advice=CONSOLE_ACCESS.advice + " and the clock of this machine" if bce else "",
+        advice=f"{CONSOLE_ACCESS.advice}, and the clock of this machine" if bce else "",
+        advice_zh=f"{CONSOLE_ACCESS.advice_zh}，以及本机时间" if bce else "",
     )
 
 
@@ -108,6 +117,7 @@ def _http_error(call: Call, reply: Reply, body: Any) -> RequestError:
         status_code=reply.status,
         req_id=str(body.get("id", "")) if isinstance(body, dict) else "",
         advice=_STATUS_ADVICE.get(reply.status, ""),
+        advice_zh=_STATUS_ADVICE_ZH.get(reply.status, ""),
     )
 
 
@@ -118,6 +128,14 @@ _STATUS_ADVICE = {
     502: "the server or a proxy in front of it is not ready; try again",
     503: "the server or a proxy in front of it is not ready; try again",
     504: "the server or a proxy in front of it is not ready; try again",
+}
+_STATUS_ADVICE_ZH = {
+    404: "请检查服务地址；服务端没有该路径",
+    407: "代理需要用户名和密码：QIANFAN_PROXY=http://name:password@host:port",
+    429: "请降低频率：设置 query_per_second，或将 retry_count 设为大于 1",
+    502: "服务端或其前面的代理尚未就绪，请重试",
+    503: "服务端或其前面的代理尚未就绪，请重试",
+    504: "服务端或其前面的代理尚未就绪，请重试",
 }
 
 

@@ -6,12 +6,14 @@ Redirects are not followed: a signed request must not travel on. Errors of the l
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
@@ -38,6 +40,7 @@ PIECE: Final = 1024 * 1024  # bytes read at once from a file that is sent
 _CERTIFICATE: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 POOLS: Final = 32  # sets of options that are kept at once
 POOL_IDLE_S: Final = 60.0
+LET_GO_S: Final = 0.02
 STALE_S: Final = 1.0  # a kept-alive connection that had been closed fails at once, a broken server later
 
 
@@ -60,15 +63,22 @@ class Options:
 
 def options_of(config: Config, idle_s: float, verify: bool | None = None) -> Options:
     """The options that settings ask for. The environment names further CA files, as other clients read them."""
-    ca_file = config.SSL_CA_FILE or os.environ.get("SSL_CERT_FILE") or os.environ.get("REQUESTS_CA_BUNDLE")
-    return Options(
-        idle_s=idle_s,
-        connect_s=config.CONNECT_TIMEOUT or SETTINGS["CONNECT_TIMEOUT"][1],
-        verify=config.SSL_VERIFICATION_ENABLED if verify is None else verify,
-        ca_file=ca_file or None,
-        proxy=config.PROXY,
-        max_connections=config.MAX_CONNECTIONS,
+    return _options(
+        idle_s,
+        config.CONNECT_TIMEOUT or SETTINGS["CONNECT_TIMEOUT"][1],
+        config.SSL_VERIFICATION_ENABLED if verify is None else verify,
+        config.SSL_CA_FILE,
+        config.PROXY,
+        config.MAX_CONNECTIONS,
     )
+
+
+@lru_cache(maxsize=64)
+def _options(
+    idle_s: float, connect_s: float, verify: bool, ca_file: str | None, proxy: str, max_connections: int
+) -> Options:
+    ca_file = ca_file or os.environ.get("SSL_CERT_FILE") or os.environ.get("REQUESTS_CA_BUNDLE")
+    return Options(idle_s, connect_s, verify, ca_file or None, proxy, max_connections)
 
 
 class HttpClient:
@@ -84,13 +94,11 @@ class HttpClient:
 
     def send(self, request: Request) -> Reply:
         """Send, and wait for the answer, or for the start of a stream."""
-        client, started = self._sync(), time.monotonic()
+        client, started = self._sync_client or self._sync(), time.monotonic()
         try:
             builder = _prepared(client.request(request.method, request.url), request)
-            if isinstance(request.body, Path):
-                builder = builder.body_stream(_pieces(request.body))
             if not request.stream:
-                response = builder.timeout(timedelta(seconds=request.timeout_s)).build().send()
+                response = builder.timeout(_duration(request.timeout_s)).build().send()
                 reply = _reply(response, started, bytes(response.bytes()))
             else:
                 context = builder.streamed_read_buffer_limit(0).build_streamed()
@@ -108,13 +116,11 @@ class HttpClient:
 
     async def asend(self, request: Request) -> Reply:
         """The same for an event loop."""
-        client, started = self._async(), time.monotonic()
+        client, started = self._async_client or self._async(), time.monotonic()
         try:
             builder = _prepared(client.request(request.method, request.url), request)
-            if isinstance(request.body, Path):
-                builder = builder.body_stream(_pieces(request.body))
             if not request.stream:
-                response = await builder.timeout(timedelta(seconds=request.timeout_s)).build().send()
+                response = await builder.timeout(_duration(request.timeout_s)).build().send()
                 reply = _reply(response, started, bytes(await response.bytes()))
             else:
                 context = builder.streamed_read_buffer_limit(0).build_streamed()
@@ -142,6 +148,7 @@ class HttpClient:
             with _lock:
                 if self._async_client is None:
                     self._async_client = _built(ClientBuilder(), self._options)
+                    _let_go_at_exit()
         return self._async_client
 
     def _translated(
@@ -152,6 +159,13 @@ class HttpClient:
         broke = any(sign in _causes(error).lower() for sign in _BROKEN)
         stale = broke and started - used < POOL_IDLE_S and now - started < STALE_S
         return _translated(error, request, waited_s=now - started, stale=stale)
+
+
+@lru_cache(maxsize=1)
+def _let_go_at_exit() -> None:
+    """Wait a moment before the interpreter goes down: the library's threads may still hold Python objects of a
+    call that has just ended, and an interpreter that shuts down under them aborts."""
+    atexit.register(time.sleep, LET_GO_S)
 
 
 def _built(builder: Any, options: Options) -> Any:
@@ -196,15 +210,29 @@ def _configured(builder: Any, options: Options) -> Any:
             ) from None
         builder = builder.proxy(proxy.no_proxy(os.environ.get("NO_PROXY") or os.environ.get("no_proxy")))
     if options.max_connections > 0:
-        builder = builder.max_connections(options.max_connections)
+        builder = builder.max_connections(_calls(options.max_connections))
+        builder = builder.pool_max_idle_per_host(options.max_connections)
     return builder
 
 
+def _calls(connections: int) -> int:
+    """Calls at once that stay within so many connections. A tenth is kept free: a connection comes back a moment
+    after its call has ended, and a call that begins in between opens another one."""
+    return connections - connections // 10
+
+
 def _prepared(builder: Any, request: Request) -> Any:
-    builder = builder.headers(dict(request.headers))
-    if isinstance(request.body, Path):
-        return builder.header("Content-Length", str(request.body.stat().st_size))
-    return builder.body_bytes(request.body) if request.body else builder
+    builder = builder.headers(request.headers)
+    body = request.body
+    if isinstance(body, Path):
+        size = str(body.stat().st_size)
+        return builder.header("Content-Length", size).body_stream(_pieces(body))
+    return builder.body_bytes(body) if body else builder
+
+
+@lru_cache(maxsize=64)
+def _duration(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds)
 
 
 def _pieces(path: Path) -> Iterator[bytes]:
@@ -214,8 +242,8 @@ def _pieces(path: Path) -> Iterator[bytes]:
 
 
 def _reply(response: Any, started: float, body: bytes = b"") -> Reply:
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    return Reply(response.status, headers, body, latency_s=time.monotonic() - started)
+    headers = dict(response.headers.items())  # the library has their names in lower case
+    return Reply(response.status, headers, body, None, None, time.monotonic() - started)
 
 
 def _is_stream(reply: Reply) -> bool:
@@ -225,7 +253,8 @@ def _is_stream(reply: Reply) -> bool:
 
 def _chunks(context: Any, response: Any, request: Request) -> Iterator[bytes]:
     try:
-        while (piece := response.body_reader.read_chunk()) is not None:
+        read = response.body_reader.read_chunk
+        while (piece := read()) is not None:
             yield bytes(piece)
     except PyreqwestError as error:
         raise _translated(error, request) from None
@@ -235,7 +264,8 @@ def _chunks(context: Any, response: Any, request: Request) -> Iterator[bytes]:
 
 async def _achunks(context: Any, response: Any, request: Request) -> AsyncIterator[bytes]:
     try:
-        while (piece := await response.body_reader.read_chunk()) is not None:
+        read = response.body_reader.read_chunk
+        while (piece := await read()) is not None:
             yield bytes(piece)
     except PyreqwestError as error:
         raise _translated(error, request) from None
@@ -278,16 +308,26 @@ def _translated(
     )
 
 
-_clients: dict[tuple[int, Options], HttpClient] = {}
+_clients: dict[Options, HttpClient] = {}
+_of_parents: list[dict[Options, HttpClient]] = []  # kept: closing them in a forked child would hang
 
 
 def client_for(options: Options) -> HttpClient:
     """The pool for these options. A forked child has none of its parent's."""
-    key = (os.getpid(), options)
-    client = _clients.get(key)
+    client = _clients.get(options)
     if client is None:
         with _lock:
-            client = _clients.get(key) or _clients.setdefault(key, HttpClient(options))
+            client = _clients.get(options) or _clients.setdefault(options, HttpClient(options))
             while len(_clients) > POOLS:
                 del _clients[next(iter(_clients))]  # the oldest; calls that use it go on
     return client
+
+
+def _forget() -> None:
+    global _clients, _lock
+    _of_parents.append(_clients)
+    _clients, _lock = {}, Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -20,12 +20,13 @@ def run(exchange: Exchange[T], client: HttpClient) -> T:
         effect = next(exchange)
         while True:
             try:
-                match effect:
-                    case Sleep(seconds):
-                        time.sleep(seconds)
-                        value = None
-                    case Send(request):
-                        value = client.send(request)
+                if isinstance(effect, Send):
+                    value = client.send(effect.request)
+                elif isinstance(effect, Sleep):
+                    time.sleep(effect.seconds)
+                    value = None
+                else:
+                    value = effect.work()
             except QianfanError as error:
                 effect = exchange.throw(error)
             else:
@@ -46,12 +47,13 @@ async def arun(exchange: Exchange[T], client: HttpClient) -> T:
         effect = next(exchange)
         while True:
             try:
-                match effect:
-                    case Sleep(seconds):
-                        await asyncio.sleep(seconds)
-                        value = None
-                    case Send(request):
-                        value = await client.asend(request)
+                if isinstance(effect, Send):
+                    value = await client.asend(effect.request)
+                elif isinstance(effect, Sleep):
+                    await asyncio.sleep(effect.seconds)
+                    value = None
+                else:
+                    value = await asyncio.to_thread(effect.work)
             except QianfanError as error:
                 effect = exchange.throw(error)
             else:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
+from qianfan.contract.errors import QPS_LIMIT, RPM_LIMIT, TPM_LIMIT
 from qianfan.errors import APIError, ConnectionLost, QianfanError, RequestError, RequestTimeoutError
+
+_SLOWER = frozenset({QPS_LIMIT.code, RPM_LIMIT.code, TPM_LIMIT.code})
 
 
 @dataclass(frozen=True)
@@ -22,8 +26,10 @@ class Retry:
     jitter: float = 1.0
     max_wait_s: float = 120.0
     codes: frozenset[int] = frozenset()
+    budget_share: float = 1.0  # retries of this process that each call earns; 1: no budget
+    budget_floor: int = 0  # retries a minute that are there without
 
-    @property
+    @cached_property
     def deadline_s(self) -> float:
         """What the whole call may take: every attempt its timeout, every wait at its longest."""
         waits = sum(
@@ -35,9 +41,16 @@ class Retry:
         """True when `error` may pass: no connection, no answer in time, HTTP 429 and 5xx, the codes."""
         if isinstance(error, (ConnectionLost, RequestTimeoutError)):
             return True
-        if isinstance(error, RequestError) and error.status_code is not None:
-            return error.status_code == 429 or error.status_code >= 500
+        status = error.status_code if isinstance(error, (RequestError, APIError)) else None
+        if status is not None and (status == 429 or status >= 500):
+            return True
         return isinstance(error, APIError) and error.error_code in self.codes
+
+    def spends(self, error: QianfanError) -> bool:
+        """True when trying again burdens a server that is in trouble, and so is taken from the budget.
+
+        One that only says "slower" is well, and is given the time it asks for."""
+        return error.error_code not in _SLOWER and error.status_code != 429
 
     def delay_after(
         self, error: QianfanError, attempt: int, uniform: Callable[[float, float], float] = random.uniform

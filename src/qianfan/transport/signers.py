@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from qianfan.contract import signing
 
@@ -26,40 +26,85 @@ class Signer(Protocol):
         ...
 
 
-class IamSigner:
-    """BCE signature over method, path, query and four headers; the body is not signed."""
+class NoSigner:
+    """Sends no credentials: for servers that want none, or get them from a proxy."""
 
     can_renew = False
-    signed_headers = ("content-type", "request-source")
+
+    def sign(self, request: Request) -> Exchange[Request]:
+        yield from ()
+        return request
+
+    def renew(self, refused: Request) -> Exchange[None]:
+        yield from ()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+class CodeSigner(NoSigner):
+    """`Authorization: ACCESSCODE …`, as private deployments take it."""
+
+    def __init__(self, access_code: str) -> None:
+        self._access_code = access_code
+
+    def sign(self, request: Request) -> Exchange[Request]:
+        yield from ()
+        return request.with_headers({"Authorization": f"ACCESSCODE {self._access_code}"})
+
+
+class IamSigner(NoSigner):
+    """BCE signature over method, path, query and four headers; the body is not signed.
+
+    host: the one to sign, where a proxy on the way changes the real one."""
+
+    signed_headers = frozenset({"content-type", "request-source"})
 
     def __init__(
-        self, access_key: str, secret_key: str, expiry_s: int = 300, unix: Callable[[], float] = time.time
+        self,
+        access_key: str,
+        secret_key: str,
+        expiry_s: int = 300,
+        unix: Callable[[], float] = time.time,
+        host: str | None = None,
     ) -> None:
         self._access_key = access_key
         self._secret_key = secret_key
         self._expiry_s = expiry_s
         self._unix = unix
+        self._host = host
+        self._made: tuple[str, dict[tuple[Any, ...], str]] = (
+            "",
+            {},
+        )  # of one second: what is signed is the same
 
     def sign(self, request: Request) -> Exchange[Request]:
         yield from ()
         unix = self._unix()
-        headers = {"host": request.host, "x-bce-date": signing.timestamp(unix)}
-        present = {name.lower(): value for name, value in request.headers.items()}
-        headers.update({name: present[name] for name in self.signed_headers if name in present})
-        authorization = signing.sign(
-            self._access_key,
-            self._secret_key,
-            method=request.method,
-            path=request.path,
-            query=dict(request.query),
-            headers=headers,
-            unix=unix,
-            expiry_s=self._expiry_s,
-        )
-        return request.with_headers({"x-bce-date": headers["x-bce-date"], "Authorization": authorization})
-
-    def renew(self, refused: Request) -> Exchange[None]:
-        yield from ()
+        date = signing.timestamp(unix)
+        headers = {"host": self._host or request.host, "x-bce-date": date}
+        for name, value in request.headers.items():
+            lower = name.lower()
+            if lower in self.signed_headers:
+                headers[lower] = value
+        of_second, made = self._made
+        if of_second != date:
+            made = {}
+            self._made = date, made
+        key = (request.method, request.path, request.query, *headers.items())
+        authorization = made.get(key)
+        if authorization is None:
+            authorization = made[key] = signing.sign(
+                self._access_key,
+                self._secret_key,
+                method=request.method,
+                path=request.path,
+                query=dict(request.query),
+                headers=headers,
+                unix=unix,
+                expiry_s=self._expiry_s,
+            )
+        return request.with_headers({"x-bce-date": date, "Authorization": authorization})
 
     def __repr__(self) -> str:
         return f"IamSigner({masked(self._access_key)})"

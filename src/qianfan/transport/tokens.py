@@ -13,7 +13,7 @@ from typing import Any
 from qianfan.contract import signing
 from qianfan.contract.routes import BEARER_TOKEN, TOKEN
 from qianfan.errors import AuthError, BearerTokenExpiredError, QianfanError
-from qianfan.utils.logging import logger, redact
+from qianfan.utils.logging import guard, logger, redact
 
 from .call import Call, Exchange, Reply, Request, Send, Sleep
 from .checks import TokenRejected, checked
@@ -24,19 +24,21 @@ LOOK_AGAIN_S = 0.01  # how often a caller looks whether another one's fetch is d
 
 @dataclass(frozen=True)
 class TokenKey:
-    """Whose token, of which server. bearer: the V2 kind, fetched with a signature."""
+    """Whose token, of which server. pause_s: a token younger than this is not replaced when it is refused."""
 
     ak: str
     sk: str = field(repr=False)
     base: str
     timeout_s: float = 5.0
-    bearer_life_s: int = 0  # 0: an access token; else the life a bearer token is asked for
+    bearer_life_s: int = 0  # 0: an access token; else the life a bearer token (V2) is asked for
+    pause_s: float = 0.0
 
 
 @dataclass
 class _Slot:
     token: str | None = None
-    renew_at: float = 0.0  # monotonic seconds
+    fetched_at: float = float("-inf")  # monotonic seconds
+    renew_at: float = 0.0
     expires_at: float = 0.0
     fetching: bool = False
     flights: int = 0  # fetches that have ended
@@ -67,7 +69,9 @@ class TokenStore:
         while True:
             with self._lock:
                 now = self._clock()
-                usable = slot.token is not None and slot.token != refused and now < slot.expires_at
+                is_young = now < slot.fetched_at + key.pause_s
+                is_wanted = slot.token is not None and (slot.token != refused or is_young)
+                usable = is_wanted and now < slot.expires_at
                 if usable and (now < slot.renew_at or slot.fetching):
                     return str(slot.token)
                 mine = not slot.fetching
@@ -99,10 +103,11 @@ class TokenStore:
         try:
             logger.info("fetching a token for %s", masked(key.ak))
             token, life_s = yield from (_bearer(key, self._unix()) if key.bearer_life_s else _access(key))
+            guard(token)
             with self._lock:
                 now = self._clock()
                 early = min(life_s * 0.1, 3600.0)
-                slot.token = token
+                slot.token, slot.fetched_at = token, now
                 slot.expires_at = now + life_s
                 slot.renew_at = slot.expires_at - early * self._uniform(1.0, 1.5)
             return token

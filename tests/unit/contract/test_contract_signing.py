@@ -165,7 +165,13 @@ def requests(draw: st.DrawFn) -> dict:
     }
 
 
-@given(request=requests(), access_key=token, secret_key=text, life=st.integers(1, 3600), late=st.floats(0, 1))
+@given(
+    request=requests(),
+    access_key=token,
+    secret_key=text,
+    life=st.integers(1, signing.LONGEST_S),
+    late=st.floats(0, 1),
+)
 def test_whatever_is_signed_verifies(
     request: dict, access_key: str, secret_key: str, life: int, late: float
 ) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from loopback import Loopback
 
 from qianfan.config import SETTINGS, get_config
+
+hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one stalls for a moment
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture

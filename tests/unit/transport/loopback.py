@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import ssl
@@ -76,7 +77,7 @@ class Loopback:
         )
         self.connections = 0
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         if certificate:
             self._server.socket = certificate.wrap_socket(self._server.socket, server_side=True)
@@ -103,6 +104,18 @@ class Loopback:
         return answer(seen) if callable(answer) else answer
 
 
+def _carry(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 1024  # hundreds of callers come at once in some tests
+
+
 def _handler(loopback: Loopback) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -110,7 +123,8 @@ def _handler(loopback: Loopback) -> type[BaseHTTPRequestHandler]:
 
         def setup(self) -> None:
             super().setup()
-            loopback.connections += 1
+            with loopback._lock:
+                loopback.connections += 1
 
         def handle(self) -> None:
             try:
@@ -139,6 +153,20 @@ def _handler(loopback: Loopback) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
 
         do_GET = do_POST
+
+        def do_CONNECT(self) -> None:
+            """What a proxy does for HTTPS: it carries bytes, and sees none of them."""
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            loopback.seen.append(Seen(self.command, self.path, headers, b"", time.monotonic()))
+            host, _, port = self.path.partition(":")
+            with socket.create_connection((host, int(port))) as far:
+                self.send_response(200)
+                self.end_headers()
+                back = threading.Thread(target=_carry, args=(far, self.connection))
+                back.start()
+                _carry(self.connection, far)
+                back.join()
+            self.close_connection = True
 
         def _send_whole(self, answer: Answer) -> None:
             data = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()

@@ -20,6 +20,7 @@ from qianfan.errors import (
 from qianfan.transport.call import Call, Reply, Request, Send, Sleep
 from qianfan.transport.exchange import exchange
 from qianfan.transport.limiter import Limiter
+from qianfan.transport.limits import NO_LIMITS, Limits
 from qianfan.transport.retry import Retry
 from qianfan.transport.signers import BearerSigner, IamSigner, TokenSigner
 from qianfan.transport.tokens import TokenKey, TokenStore
@@ -77,7 +78,7 @@ def sleeps(asked: list[Any]) -> list[float]:
 def start(attempts: int = 1, call: Call = CHAT, signer: Any = None, clock: Any = None, **more: Any) -> Any:
     signer = signer or signed_by_iam()
     request = replace(REQUEST, timeout_s=more.get("timeout_s", 60.0))
-    return exchange(call, request, signer, Limiter(), retry(attempts, **more), clock or Clock())
+    return exchange(call, request, signer, NO_LIMITS, retry(attempts, **more), clock or Clock())
 
 
 def test_a_good_answer_ends_the_call() -> None:
@@ -205,7 +206,9 @@ def test_every_attempt_takes_a_place_in_the_rate_limit() -> None:
     """The limiter says how long to wait; repetitions wait for their place as well."""
     clock = Clock()
     limiter = Limiter(0.5, clock)
-    conversation = exchange(CHAT, REQUEST, signed_by_iam(), limiter, retry(2, backoff=0.0), clock)
+    conversation = exchange(
+        CHAT, REQUEST, signed_by_iam(), Limits(requests=(limiter,)), retry(2, backoff=0.0), clock
+    )
     asked, _ = drive(conversation, reply({"error_code": 18, "error_msg": "qps"}), reply({}))
     assert [type(effect).__name__ for effect in asked] == ["Send", "Sleep", "Sleep", "Send"]
     assert sleeps(asked) == [0.0, 2.0]
@@ -282,7 +285,7 @@ def test_waiting_for_a_place_takes_no_time_from_the_call() -> None:
     clock = Clock()
     limiter = Limiter(0.01, clock)
     limiter.reserve()
-    conversation = exchange(CHAT, REQUEST, signed_by_iam(), limiter, retry(), clock)
+    conversation = exchange(CHAT, REQUEST, signed_by_iam(), Limits(requests=(limiter,)), retry(), clock)
     assert next(conversation) == Sleep(100.0)
     clock.now += 100.0
     assert conversation.send(None).request.timeout_s == 60.0

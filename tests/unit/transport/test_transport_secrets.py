@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import copy
+import io
 import logging
 import pickle
+import re
 import subprocess
 import sys
+import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from loopback import Answer, Loopback
+from loopback import Answer, Loopback, stream
 
 from qianfan import ChatCompletion, FineTune, disable_log, enable_log, errors
 from qianfan.contract.errors import ROWS
 from qianfan.errors import APIError, MissingExtra, QianfanError, StreamInterrupted, need
-from qianfan.utils.logging import RedactingFormatter, logger, redact
+from qianfan.transport.response import QfResponse
+from qianfan.utils.logging import logger, redact
 
 ASK = [{"role": "user", "content": "hi"}]
 
@@ -49,33 +54,132 @@ def test_plain_text_stays_as_it_is() -> None:
         assert redact(text) == text
 
 
-def test_errors_and_logs_hold_no_secret(server: Loopback, settings: Any, caplog: Any) -> None:
-    """Whatever fails, however much is logged, tokens and keys stay inside."""
-    caplog.set_level(5, "qianfan")
-    caplog.handler.setFormatter(RedactingFormatter("%(message)s"))
-    keys = {"ak": "ak-SECRET", "sk": "sk-SECRET"}
-    server.token_answer = lambda n: Answer({"access_token": "tok-SECRET"})
-    echo = Answer(
-        {"error_code": 1, "error_msg": "bad access_token=tok-SECRET and sk-header Bearer tok-SECRET"}
-    )
-    texts = []
-    for answer in (
-        echo,
-        Answer(b"<b>access_token=tok-SECRET</b>", 500),
-        Answer(drop=True, wait_s=0.05),
-        Answer([1]),
-    ):
-        server.answers += [answer, answer] if answer.drop else [answer]  # one drop is made good in silence
-        with pytest.raises(QianfanError) as error:
-            ChatCompletion(**keys).do(ASK, retry_count=1)
-        texts += [str(error.value), repr(error.value), str(error.getrepr(style="short").reprcrash)]
-    server.answers += [Answer({}, 403, {"X-Bce-Error-Code": "AccessDenied", "X-Bce-Error-Message": "no"})]
-    with pytest.raises(QianfanError) as error:
-        FineTune.get_job(1, 2, **keys)
-    assert "sending <Request POST" in caplog.text
-    assert "received 403" in caplog.text
-    texts += [str(error.value), repr(ChatCompletion(**keys)._manner({})), caplog.text]
-    assert "SECRET" not in "".join(texts)
+KINDS = {
+    "oauth": ("ak", "sk"),
+    "token": ("access_token",),
+    "iam": ("access_key", "secret_key"),
+    "bearer": ("bearer_token",),
+    "private": ("access_code",),
+}
+
+
+def canary(name: str) -> str:
+    """A secret that is easily found again."""
+    return f"canary-{name}-0123456789"
+
+
+def members(thing: Any) -> str:
+    """All that a program may print of an object, its public members included."""
+    names = [name for name in dir(thing) if not name.startswith("_")]
+    return " ".join([repr(thing), str(thing), *(repr(getattr(thing, name)) for name in names)])
+
+
+def traced(error: BaseException) -> str:
+    """An error as a traceback shows it, with its causes and its own members."""
+    return f"{''.join(traceback.format_exception(error))} {error!r} {error.args} {vars(error)}"
+
+
+def spit(text: str) -> list[Answer]:
+    """Answers of a server that says `text` again in every place it can."""
+    return [
+        Answer({"error_code": 1, "error_msg": f"bad: {text}"}),
+        Answer({"error": {"code": "x", "message": text}}, 400),
+        Answer(f"<b>{text}</b>".encode(), 500),
+        Answer(text.encode()),
+        Answer({}, 403, {"X-Bce-Error-Code": "AccessDenied", "X-Bce-Error-Message": text}),
+        Answer({"result": "ok"}, headers={"Set-Cookie": canary("cookie")}),
+        stream("{" + text),
+        stream({"error_code": 1, "error_msg": text}),
+    ]
+
+
+def found(texts: list[str]) -> list[str]:
+    """Where a canary is, with what stands around it."""
+    return [
+        text[max(at.start() - 60, 0) : at.end() + 30] for text in texts for at in re.finditer("canary-", text)
+    ]
+
+
+def outcome(call: Any) -> list[str]:
+    """Everything that comes out of one call."""
+    try:
+        result = call()
+        pieces = [result] if isinstance(result, QfResponse) else list(result)
+        return [
+            repr(result),
+            *(f"{piece!r} {members(piece.request)} {pickle.dumps(piece.request)!r}" for piece in pieces),
+        ]
+    except QianfanError as error:
+        logger.exception("failed")
+        try:
+            raise RuntimeError(f"what a program makes of it: {error}") from error
+        except RuntimeError as wrapped:
+            return [traced(error), traced(wrapped)]
+
+
+@pytest.fixture
+def lines() -> Iterator[io.StringIO]:
+    """What a handler of the program's own, which redacts nothing, gets from level TRACE on."""
+    written, before = io.StringIO(), logger.level
+    handler = logging.StreamHandler(written)
+    logger.addHandler(handler)
+    enable_log("TRACE")
+    yield written
+    logger.setLevel(before)
+    logger.removeHandler(handler)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_canary_gets_out(server: Loopback, settings: Any, lines: io.StringIO, kind: str) -> None:
+    """Against a server that repeats what it was told: no log line, error, text or member has a secret."""
+    server.token_answer = lambda n: Answer({"access_token": canary("fetched"), "expires_in": 100})
+    settings.REDIS_URL = f"redis://:{canary('redis')}@127.0.0.1:1/0"
+    settings.ENABLE_PRIVATE = kind == "private"
+    keys = {name: canary(name) for name in KINDS[kind]}
+    chat = ChatCompletion(**keys, version="2" if kind == "bearer" else "1")
+    calls = [lambda: chat.do(ASK), lambda: chat.do(ASK, stream=True)]
+    if kind == "iam":
+        calls.append(lambda: FineTune.get_job(1, 2, ak=keys["access_key"], sk=keys["secret_key"]))
+    texts = [f"{settings!r} {chat._keys!r} {chat._manner({})!r} {chat!r}"]
+    chat.do(ASK)  # a token is there now
+    said = " ".join([*keys.values(), canary("fetched")] if kind == "oauth" else keys.values())
+    for answer in spit(said):
+        for call in calls:
+            server.answers.append(answer)
+            texts += outcome(call)
+    texts.append(lines.getvalue())
+    assert "sending <Request POST" in texts[-1]
+    assert "received 500" in texts[-1]
+    assert found(texts) == []
+
+
+def test_no_login_of_a_proxy_or_an_address_gets_out(
+    server: Loopback, settings: Any, lines: io.StringIO
+) -> None:
+    """A refused proxy, a dead one, and a base URL with a name and a password in it."""
+    chat = ChatCompletion(ak=canary("ak"), sk=canary("sk"))
+    with Loopback() as proxy:
+        proxy.always = proxy.token_answer = lambda _: Answer({}, 407)
+        settings.PROXY = f"http://user:{canary('proxy')}@127.0.0.1:{proxy.port}"
+        texts = [*outcome(lambda: chat.do(ASK)), repr(settings)]
+        assert proxy.tokens[0].headers["proxy-authorization"].startswith("Basic ")
+    texts += outcome(lambda: chat.do(ASK))
+    settings.PROXY = ""
+    settings.BASE_URL = f"http://user:{canary('base')}@127.0.0.1:1"
+    texts += [*outcome(lambda: chat.do(ASK, retry_count=2, backoff_factor=0, retry_jitter=0)), repr(settings)]
+    settings.BASE_URL = f"user:{canary('base')}@127.0.0.1:1"
+    texts += [*outcome(lambda: chat.do(ASK)), lines.getvalue()]
+    assert "HTTP 407" in texts[0]
+    assert found(texts) == []
+
+
+def test_a_refused_key_is_not_repeated(server: Loopback, settings: Any, lines: io.StringIO) -> None:
+    """Whatever the token endpoint says of it."""
+    text = f"unknown {canary('ak')} with {canary('sk')}"
+    server.token_answer = lambda _: Answer({"error": "invalid_client", "error_description": text}, 401)
+    texts = [*outcome(lambda: ChatCompletion(ak=canary("ak"), sk=canary("sk")).do(ASK)), lines.getvalue()]
+    assert "no access token for ak canary***" in texts[0]
+    assert found(texts) == []
 
 
 def test_logging_is_quiet_until_it_is_switched_on() -> None:

@@ -165,3 +165,61 @@ def test_a_refused_token_is_replaced_on_the_wire(server: Loopback, settings: Any
     assert [piece["result"] for piece in chat.do(ASK, stream=True)] == ["fine"]
     assert chat.do(ASK)["result"] == "fine"
     assert len(server.tokens) == 2
+
+
+def test_a_young_token_is_kept_where_a_pause_between_fetches_is_asked_for() -> None:
+    """ACCESS_TOKEN_REFRESH_MIN_INTERVAL: a refused token younger than that is sent again, an older one replaced."""
+    clock = Clock()
+    store = TokenStore(clock)
+    key = TokenKey("ak", "sk", "http://h:1", pause_s=60)
+    first = store.token(key)
+    next(first)
+    finish(first, answer("t1"))
+    with pytest.raises(StopIteration) as done:
+        next(store.token(key, refused="t1"))
+    assert done.value.value == "t1"
+    clock.now += 61
+    assert isinstance(next(store.token(key, refused="t1")), Send)
+
+
+def test_a_hundred_threads_and_a_hundred_tasks_replace_an_expired_token_once(
+    server: Loopback, settings: Any
+) -> None:
+    """All hold the token that has just expired: one token request, and no call fails."""
+    keys = {"ak": f"crowd-{server.port}", "sk": "s"}
+    ChatCompletion(**keys).do(ASK)  # all share token-1 from now on
+    asked: list[str] = []
+
+    def only_the_second(seen: Seen) -> Answer:
+        asked.append(seen.query["access_token"])
+        if seen.query["access_token"] == "token-2":
+            return Answer({"result": "fine"})
+        return Answer({"error_code": 111, "error_msg": "Access token expired"}, wait_s=0.2)
+
+    server.always = only_the_second
+    server.token_answer = lambda n: Answer({"access_token": f"token-{n}", "expires_in": 1000}, wait_s=0.2)
+    results: list[str] = []
+    failed: list[BaseException] = []
+
+    def in_thread() -> None:
+        try:
+            results.append(ChatCompletion(**keys).do(ASK)["result"])
+        except Exception as error:
+            failed.append(error)
+
+    async def tasks() -> None:
+        chat = ChatCompletion(**keys)
+        done = await asyncio.gather(*(chat.ado(ASK) for _ in range(100)), return_exceptions=True)
+        results.extend(one["result"] for one in done if not isinstance(one, BaseException))
+        failed.extend(one for one in done if isinstance(one, BaseException))
+
+    threads = [threading.Thread(target=in_thread) for _ in range(100)]
+    for thread in threads:
+        thread.start()
+    asyncio.run(tasks())
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert results == ["fine"] * 200
+    assert len(server.tokens) == 2
+    assert asked.count("token-1") > 1
