@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .config import AccessToken as AccessToken
     from .config import SecretKey as SecretKey
     from .config import get_config as get_config
+    from .config import get_config_with_kwargs as get_config_with_kwargs
     from .resources.console.data import Data as Data
     from .resources.console.finetune import FineTune as FineTune
     from .resources.console.model import Model as Model
@@ -20,9 +21,13 @@ if TYPE_CHECKING:
     from .resources.llm.chat import ChatCompletion as ChatCompletion
     from .resources.llm.completion import Completion as Completion
     from .resources.llm.embedding import Embedding as Embedding
+    from .resources.llm.function import Function as Function
+    from .resources.llm.image2text import Image2Text as Image2Text
     from .resources.llm.messages import Messages as Messages
     from .resources.llm.messages import Role as Role
+    from .resources.llm.openai_client import Qianfan as Qianfan
     from .resources.llm.plugin import Plugin as Plugin
+    from .resources.llm.reranker import Reranker as Reranker
     from .resources.llm.text2image import Text2Image as Text2Image
     from .resources.llm.tokenizer import Tokenizer as Tokenizer
     from .transport.response import QfResponse as QfResponse
@@ -41,10 +46,15 @@ _NAMES = {
     "SecretKey": ("config", "SecretKey"),
     "AccessToken": ("config", "AccessToken"),
     "get_config": ("config", "get_config"),
+    "get_config_with_kwargs": ("config", "get_config_with_kwargs"),
     "ChatCompletion": ("resources.llm.chat", "ChatCompletion"),
     "Completion": ("resources.llm.completion", "Completion"),
     "Embedding": ("resources.llm.embedding", "Embedding"),
+    "Function": ("resources.llm.function", "Function"),
+    "Image2Text": ("resources.llm.image2text", "Image2Text"),
     "Plugin": ("resources.llm.plugin", "Plugin"),
+    "Qianfan": ("resources.llm.openai_client", "Qianfan"),
+    "Reranker": ("resources.llm.reranker", "Reranker"),
     "Text2Image": ("resources.llm.text2image", "Text2Image"),
     "Tokenizer": ("resources.llm.tokenizer", "Tokenizer"),
     "Messages": ("resources.llm.messages", "Messages"),

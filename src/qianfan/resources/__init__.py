@@ -6,18 +6,24 @@ from importlib import import_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .console.account import Account as Account
     from .console.data import Data as Data
     from .console.files import Files as Files
     from .console.finetune import FineTune as FineTune
     from .console.model import Model as Model
+    from .console.plugin import PluginManager as PluginManager
     from .console.prompt import Prompt as Prompt
     from .console.service import Service as Service
     from .llm.chat import ChatCompletion as ChatCompletion
     from .llm.completion import Completion as Completion
     from .llm.embedding import Embedding as Embedding
+    from .llm.function import Function as Function
+    from .llm.image2text import Image2Text as Image2Text
     from .llm.messages import Messages as Messages
     from .llm.messages import Role as Role
+    from .llm.openai_client import Qianfan as Qianfan
     from .llm.plugin import Plugin as Plugin
+    from .llm.reranker import Reranker as Reranker
     from .llm.text2image import Text2Image as Text2Image
     from .llm.tokenizer import Tokenizer as Tokenizer
 
@@ -25,15 +31,21 @@ _NAMES = {
     "ChatCompletion": "llm.chat",
     "Completion": "llm.completion",
     "Embedding": "llm.embedding",
+    "Function": "llm.function",
+    "Image2Text": "llm.image2text",
     "Plugin": "llm.plugin",
+    "Qianfan": "llm.openai_client",
+    "Reranker": "llm.reranker",
     "Text2Image": "llm.text2image",
     "Tokenizer": "llm.tokenizer",
     "Messages": "llm.messages",
     "Role": "llm.messages",
+    "Account": "console.account",
     "Data": "console.data",
     "Files": "console.files",
     "FineTune": "console.finetune",
     "Model": "console.model",
+    "PluginManager": "console.plugin",
     "Prompt": "console.prompt",
     "Service": "console.service",
 }

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from qianfan.contract import models as presets
-from qianfan.contract.routes import inference_path
+from qianfan.contract.routes import Route
 from qianfan.transport.call import Call
 from qianfan.transport.response import QfResponse
 from qianfan.transport.streams import AsyncStream, Stream
 
-from .base import ModelClient, with_options
+from .base import ModelClient
+from .parameters import with_options
+from .paths import preset_route
+from .service_list import Services
 
 
 class Completion(ModelClient):
@@ -18,10 +22,15 @@ class Completion(ModelClient):
 
     kind: ClassVar[str] = "completions"
     default_model: ClassVar[str] = "ERNIE-Bot-turbo"
+    batch_name: ClassVar[str] = "prompt_list"
 
     @classmethod
     def table(cls) -> dict[str, presets.PresetModel]:
-        return {**presets.table("chat"), **presets.table("completions")}
+        return presets.completing()
+
+    @classmethod
+    def _kinds(cls) -> tuple[str, ...]:
+        return ("completions", "chat")
 
     def do(
         self,
@@ -64,19 +73,30 @@ class Completion(ModelClient):
         request_id: str | None,
         extra: dict[str, Any],
     ) -> Call:
-        if model is None and endpoint is None:
-            model, endpoint = self._model, self._endpoint
-        name = model or self.default_model
-        in_chat = name in presets.table("chat") and (model is not None or endpoint is None)
-        if endpoint:
-            path = inference_path("chat" if in_chat else "completions", endpoint.strip("/"))
-        else:
-            path = inference_path("chat" if in_chat else "completions", self.get_model_info(name).path)
-        body: dict[str, Any] = (
-            {"messages": [{"role": "user", "content": prompt}]} if in_chat else {"prompt": prompt}
-        )
-        extra = {**extra, "request_id": request_id}
-        return self._call(path, {**body, "stream": bool(stream)}, extra, finish=_as_completion)
+        route, row = self._target(model, endpoint)
+        member = _as_turn(prompt) if row is not None and "messages" in row.required else {"prompt": prompt}
+        body = {**member, "stream": bool(stream)}
+        return self._call(route, body, extra, request_id, row=row, finish=_as_completion)
+
+    def _target(self, model: str | None, endpoint: str | None) -> tuple[Route, presets.PresetModel | None]:
+        """An endpoint is asked as `/completions/`, or as `/chat/` beside the name of a chat model."""
+        route, row = super()._target(model, endpoint)
+        endpoint = self._chosen(model, endpoint)[1]
+        if row is not None and "messages" in row.required:
+            route = self._route_of("chat", endpoint) if endpoint else preset_route("chat", row.path)
+        return route, row
+
+    def _found(self, request: Call, model: str, services: Services) -> Call:
+        found = super()._found(request, model, services)
+        if "/chat/" not in found.route.path:
+            return found
+        body = dict(found.body)
+        turn = _as_turn(body.pop("prompt"))
+        return replace(found, body={**turn, **body})
+
+
+def _as_turn(prompt: str) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": prompt}]}
 
 
 def _as_completion(body: dict[str, Any]) -> dict[str, Any]:

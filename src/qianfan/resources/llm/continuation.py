@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from qianfan.transport.call import Call
 from qianfan.transport.response import QfResponse
@@ -23,23 +23,51 @@ def asked_on(request: Call, piece: str, prompt: str) -> Call:
     return replace(request, body={**request.body, "messages": turns})
 
 
-def _is_cut(answer: QfResponse, piece: str) -> bool:
-    return bool(answer.body.get("is_truncated")) and bool(piece)  # nothing new: asking on would never end
+def text_of(body: Mapping[str, Any]) -> str:
+    """The text of an answer or of a piece: `result` on V1, that of the first choice on V2."""
+    if "choices" not in body:
+        return body.get("result") or ""
+    said = _choice(body)
+    return (said.get("message") or said.get("delta") or {}).get("content") or ""
+
+
+def _choice(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    return next(iter(body.get("choices") or ()), {})
+
+
+def _is_cut(body: Mapping[str, Any]) -> bool:
+    return bool(body.get("is_truncated")) or _choice(body).get("finish_reason") == "length"
 
 
 def _joined(answer: QfResponse, pieces: list[str]) -> QfResponse:
-    answer.body = {**answer.body, "result": "".join(pieces)}
+    text = "".join(pieces)
+    if "choices" in answer.body:
+        first, *others = answer.body["choices"]
+        first = {**first, "message": {**first["message"], "content": text}}
+        answer.body = {**answer.body, "choices": [first, *others]}
+    else:
+        answer.body = {**answer.body, "result": text}
     return answer
 
 
+def _unended(body: dict[str, Any]) -> dict[str, Any]:
+    """A last piece as one of the middle."""
+    if body.get("is_end"):
+        body = {**body, "is_end": False}
+    if _choice(body).get("finish_reason"):
+        first, *others = body["choices"]
+        body = {**body, "choices": [{**first, "finish_reason": None}, *others]}
+    return body
+
+
 def whole(ask: Callable[[Call], QfResponse], request: Call, prompt: str) -> QfResponse:
-    """The last answer, with the text of all of them in `result`."""
+    """The last answer, with the text of all of them."""
     pieces: list[str] = []
     while True:
         answer = ask(request)
-        pieces.append(answer.body.get("result") or "")
-        if not _is_cut(answer, pieces[-1]):
-            return _joined(answer, pieces)
+        pieces.append(text_of(answer.body))
+        if not pieces[-1] or not _is_cut(answer.body):  # nothing new: asking on would never end
+            return _joined(answer, pieces) if len(pieces) > 1 else answer
         request = asked_on(request, pieces[-1], prompt)
 
 
@@ -48,26 +76,37 @@ async def awhole(ask: Callable[[Call], Awaitable[QfResponse]], request: Call, pr
     pieces: list[str] = []
     while True:
         answer = await ask(request)
-        pieces.append(answer.body.get("result") or "")
-        if not _is_cut(answer, pieces[-1]):
-            return _joined(answer, pieces)
+        pieces.append(text_of(answer.body))
+        if not pieces[-1] or not _is_cut(answer.body):
+            return _joined(answer, pieces) if len(pieces) > 1 else answer
         request = asked_on(request, pieces[-1], prompt)
 
 
+class _Piece:
+    """One answer while it comes: its text so far, and whether it was cut."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.is_cut = False
+
+    def take(self, answer: QfResponse) -> QfResponse:
+        self.text += text_of(answer.body)
+        self.is_cut = bool(self.text) and (self.is_cut or _is_cut(answer.body))
+        if self.is_cut:
+            answer.body = _unended(answer.body)
+        return answer
+
+
 def pieces(ask: Callable[[Call], Stream], request: Call, prompt: str) -> Iterator[QfResponse]:
-    """All pieces of all answers, one after the other; only the last one of all has `is_end`."""
+    """All pieces of all answers, one after the other; only the last one of all is an end."""
     while True:
-        text, cut = "", False
+        piece = _Piece()
         with ask(request) as stream:
             for answer in stream:
-                text += answer.body.get("result") or ""
-                cut = _is_cut(answer, text)
-                if cut and answer.body.get("is_end"):
-                    answer.body["is_end"] = False
-                yield answer
-        if not cut:
+                yield piece.take(answer)
+        if not piece.is_cut:
             return
-        request = asked_on(request, text, prompt)
+        request = asked_on(request, piece.text, prompt)
 
 
 async def apieces(
@@ -75,14 +114,10 @@ async def apieces(
 ) -> AsyncIterator[QfResponse]:
     """The same for asyncio."""
     while True:
-        text, cut = "", False
+        piece = _Piece()
         async with await ask(request) as stream:
             async for answer in stream:
-                text += answer.body.get("result") or ""
-                cut = _is_cut(answer, text)
-                if cut and answer.body.get("is_end"):
-                    answer.body["is_end"] = False
-                yield answer
-        if not cut:
+                yield piece.take(answer)
+        if not piece.is_cut:
             return
-        request = asked_on(request, text, prompt)
+        request = asked_on(request, piece.text, prompt)

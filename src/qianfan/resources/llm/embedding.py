@@ -8,14 +8,19 @@ from qianfan.errors import InvalidArgumentError
 from qianfan.transport.call import Call
 from qianfan.transport.response import QfResponse
 
-from .base import ModelClient, with_options
+from .base import V2, ModelClient
+from .parameters import with_options
 
 
 class Embedding(ModelClient):
-    """Turn texts into vectors. The default is Embedding-V1 (384 numbers, at most 16 texts a call)."""
+    """Turn texts into vectors. The default is Embedding-V1 (384 numbers, at most 16 texts a call).
+
+    version="2" speaks the OpenAI-shaped interface, with a bearer token or IAM keys."""
 
     kind: ClassVar[str] = "embeddings"
     default_model: ClassVar[str] = "Embedding-V1"
+    v2: ClassVar[V2 | None] = V2("EMBEDDING_V2_API_ROUTE", "embedding-v1")
+    batch_name: ClassVar[str] = "texts_list"
 
     def do(
         self,
@@ -62,8 +67,21 @@ class Embedding(ModelClient):
         extra: dict[str, Any],
     ) -> Call:
         if stream:
-            raise InvalidArgumentError("embeddings do not come as a stream", advice="leave stream=False")
+            raise InvalidArgumentError(
+                "embeddings do not come as a stream",
+                advice="leave stream=False",
+                advice_zh="请保持 stream=False",
+            )
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-            raise InvalidArgumentError("texts must be a list of texts", advice='as in ["世界上最高的山"]')
-        body = {"input": list(texts), "stream": False}
-        return self._call(self._path(model, endpoint), body, {**extra, "request_id": request_id})
+            raise InvalidArgumentError(
+                "texts must be a list of texts",
+                advice='as in ["世界上最高的山"]',
+                advice_zh='例如 ["世界上最高的山"]',
+            )
+        if self._speaks_v2():
+            v2_route, name = self._v2_target(model, endpoint)
+            return self._call(
+                v2_route, {"model": name, "input": list(texts)}, extra, request_id, is_marked=False
+            )
+        route, row = self._target(model, endpoint)
+        return self._call(route, {"input": list(texts), "stream": False}, extra, request_id, row=row)

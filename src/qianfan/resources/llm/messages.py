@@ -37,6 +37,7 @@ class Messages:
             raise InvalidArgumentError(
                 f"a message is a text or an answer, not {type(message).__name__}",
                 advice="join the pieces of a stream into one text, then append(text, role='assistant')",
+                advice_zh="请先将流式结果拼成一段文本，再调用 append(text, role='assistant')",
             )
 
     def _spoken(self, text: str, role: str | Role | None) -> dict[str, Any]:
@@ -50,14 +51,18 @@ class Messages:
 
     @staticmethod
     def _answered(answer: QfResponse, role: str | Role | None) -> dict[str, Any]:
-        result = answer.body.get("result")
+        said = _said(answer.body)
+        result = said.get("content")
+        if result is None and said.get("tool_calls"):
+            result = ""
         if not isinstance(result, str):
             raise InvalidArgumentError(
-                "the answer has no text in `result`", advice="append a text, or an answer of a chat model"
+                "the answer has no text in `result`",
+                advice="append a text, or an answer of a chat model",
+                advice_zh="请添加文本，或对话模型的回答",
             )
         turn: dict[str, Any] = {"role": _word(role or Role.Assistant), "content": result}
-        if answer.body.get("function_call"):
-            turn["function_call"] = answer.body["function_call"]
+        turn.update({name: said[name] for name in ("function_call", "tool_calls") if said.get(name)})
         return turn
 
     def to_list(self) -> list[dict[str, Any]]:
@@ -79,8 +84,20 @@ class Messages:
         return f"Messages({self._turns})"
 
 
+def _said(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an answer says, as a turn: on V1 `result` and `function_call`, on V2 the first choice's message."""
+    if "choices" in body:
+        choice: Mapping[str, Any] = next(iter(body["choices"] or ()), {})
+        return choice.get("message") or {}
+    return {"content": body.get("result"), "function_call": body.get("function_call")}
+
+
 def _word(role: str | Role) -> str:
     word = role.value if isinstance(role, Role) else role
     if word not in {known.value for known in Role}:
-        raise InvalidArgumentError(f"there is no role {word!r}", advice="user, assistant or function")
+        raise InvalidArgumentError(
+            f"there is no role {word!r}",
+            advice="user, assistant or function",
+            advice_zh="可用的角色：user、assistant、function",
+        )
     return word

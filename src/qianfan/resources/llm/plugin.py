@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from qianfan.contract.models import PresetModel
 from qianfan.errors import ArgumentNotFoundError, InvalidArgumentError
 from qianfan.transport.call import Call
 from qianfan.transport.response import QfResponse
 from qianfan.transport.streams import AsyncStream, Stream
 
-from .base import ModelClient, as_list, with_options
+from .base import ModelClient, as_list
 from .messages import Messages
+from .parameters import with_options
 
 Query = str | Messages | list[dict[str, Any]]
 
@@ -22,12 +22,7 @@ class Plugin(ModelClient):
     kind: ClassVar[str] = "plugin"
     default_model: ClassVar[str] = "EBPlugin"
 
-    @classmethod
-    def table(cls) -> dict[str, PresetModel]:
-        return {
-            "EBPlugin": PresetModel("EBPlugin", "/erniebot/plugins"),
-            "EBPluginV2": PresetModel("EBPluginV2", "/erniebot/plugin"),
-        }
+    batch_name: ClassVar[str] = "query_list"
 
     def do(
         self,
@@ -82,23 +77,27 @@ class Plugin(ModelClient):
     ) -> Call:
         if query is None:
             raise ArgumentNotFoundError(
-                "there is no query", advice="give query= (or prompt=, its older name)"
+                "there is no query",
+                advice="give query= (or prompt=, its older name)",
+                advice_zh="请传入 query=（旧名 prompt=）",
             )
-        if model is None and endpoint is None:
-            model, endpoint = self._model, self._endpoint
-        extra = {**extra, "request_id": request_id}
-        if endpoint:
+        route, row = self._target(model, endpoint)
+        if self._chosen(model, endpoint)[1]:
             if not isinstance(query, str):
                 raise InvalidArgumentError(
-                    "a plugin application takes one text", advice="give query as a text"
+                    "a plugin application takes one text",
+                    advice="give query as a text",
+                    advice_zh="query 须为一段文本",
                 )
-            body: dict[str, Any] = {"plugins": plugins, "stream": bool(stream), "query": query}
-        else:
-            if not plugins:
-                raise ArgumentNotFoundError(
-                    "the required key `plugins` is not provided",
-                    advice="give endpoint= of your application, or plugins= for the model EBPlugin",
-                )
-            turns = [{"role": "user", "content": query}] if isinstance(query, str) else as_list(query)
-            body = {"messages": turns, "plugins": plugins, "stream": bool(stream)}
-        return self._call(self._path(model, endpoint), body, extra)
+            body: dict[str, Any] = {"plugins": plugins} if plugins else {}
+            body["stream"] = bool(stream)
+            return self._call(route, body, extra, request_id, last={"query": query})
+        if not plugins:
+            raise ArgumentNotFoundError(
+                "the required key `plugins` is not provided",
+                advice="give endpoint= of your application, or plugins= for the model EBPlugin",
+                advice_zh="请传入应用的 endpoint=，或为 EBPlugin 传入 plugins=",
+            )
+        turns = [{"role": "user", "content": query}] if isinstance(query, str) else as_list(query)
+        body = {"messages": turns, "plugins": plugins, "stream": bool(stream)}
+        return self._call(route, body, extra, request_id, row=row)

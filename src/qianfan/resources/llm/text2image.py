@@ -10,7 +10,8 @@ from qianfan.errors import InvalidArgumentError, RequestError
 from qianfan.transport.call import Call
 from qianfan.transport.response import QfResponse
 
-from .base import ModelClient, with_options
+from .base import ModelClient
+from .parameters import with_options
 
 
 class Text2Image(ModelClient):
@@ -18,6 +19,7 @@ class Text2Image(ModelClient):
 
     kind: ClassVar[str] = "text2image"
     default_model: ClassVar[str] = "Stable-Diffusion-XL"
+    batch_name: ClassVar[str] = "prompt_list"
 
     def do(
         self,
@@ -65,10 +67,15 @@ class Text2Image(ModelClient):
         extra: dict[str, Any],
     ) -> Call:
         if with_decode not in (None, "base64"):
-            raise InvalidArgumentError(f"with_decode is {with_decode!r}", advice='give "base64" or None')
-        extra = {**extra, "request_id": request_id}
+            raise InvalidArgumentError(
+                f"with_decode is {with_decode!r}",
+                advice='give "base64" or None',
+                advice_zh='请传入 "base64" 或 None',
+            )
+        route, row = self._target(model, endpoint)
         finish = _decoded if with_decode else None
-        return self._call(self._path(model, endpoint), {"prompt": prompt}, extra, finish=finish)
+        body = {"prompt": prompt}
+        return self._call(route, body, extra, request_id, row=row, is_marked=False, finish=finish)
 
 
 def _decoded(body: dict[str, Any]) -> dict[str, Any]:
@@ -77,5 +84,10 @@ def _decoded(body: dict[str, Any]) -> dict[str, Any]:
             {**image, "image": base64.b64decode(image["b64_image"], validate=True)} for image in body["data"]
         ]
     except (KeyError, TypeError, binascii.Error) as error:
-        raise RequestError("the answer holds no base64 images", cause=error) from error
+        raise RequestError(
+            "the answer holds no base64 images",
+            cause=error,
+            advice="leave with_decode out and look at the answer",
+            advice_zh="请去掉 with_decode 后查看返回内容",
+        ) from error
     return {**body, "data": images}

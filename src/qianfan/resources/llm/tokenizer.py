@@ -2,38 +2,62 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Literal, cast
 
-from qianfan.contract.routes import INFERENCE_PREFIX, Route
+from qianfan.contract.routes import TOKENIZER
 from qianfan.errors import InvalidArgumentError
 from qianfan.transport.call import Call
+from qianfan.transport.response import QfResponse
 
 from .base import ModelClient
+from .counting import estimated_tokens
+from .parameters import with_options
+from .paths import prefixed
 
-_CHINESE: Final = re.compile(r"[\u4e00-\u9fff]")
-_WORD: Final = re.compile(r"[^\W_]+")
+Mode = Literal["local", "remote"]
 
 
-class Tokenizer(ModelClient):
+class Tokenizer:
     """Counts the tokens of a text."""
 
-    kind: ClassVar[str] = "chat"
-    default_model: ClassVar[str] = "ERNIE-Bot"
-
     @classmethod
-    def count_tokens(
-        cls, text: str, mode: Literal["local", "remote"] = "local", model: str = "ERNIE-Bot", **kwargs: Any
-    ) -> int:
+    def count_tokens(cls, text: str, mode: Mode = "local", model: str = "ERNIE-Bot", **kwargs: Any) -> int:
         """Tokens of `text`.
 
         local: an estimate, Chinese characters plus 1.3 for every other word; nothing is sent. remote: what the
         platform counts for `model`; keywords are credentials and options. InvalidArgumentError for other modes."""
-        if mode == "local":
-            return len(_CHINESE.findall(text)) + int(1.3 * len(_WORD.findall(_CHINESE.sub(" ", text))))
-        if mode != "remote":
-            raise InvalidArgumentError(f"there is no mode {mode!r}", advice="local or remote")
-        client = cls(**kwargs)
-        route = Route(f"{INFERENCE_PREFIX}/tokenizer/erniebot", "inference")
-        answer = client._do(Call(route, {"prompt": text, "model": model}), kwargs)
-        return int(answer["usage"]["total_tokens"])  # type: ignore[index]
+        if _is_local(mode):
+            return estimated_tokens(text)
+        options = with_options(kwargs, None, None, None)
+        return _total(_Counter(**kwargs)._do(_asked(text, model), options))
+
+    @classmethod
+    async def acount_tokens(
+        cls, text: str, mode: Mode = "local", model: str = "ERNIE-Bot", **kwargs: Any
+    ) -> int:
+        """The same for asyncio."""
+        if _is_local(mode):
+            return estimated_tokens(text)
+        options = with_options(kwargs, None, None, None)
+        return _total(await _Counter(**kwargs)._ado(_asked(text, model), options))
+
+
+class _Counter(ModelClient):
+    kind: ClassVar[str] = "tokenizer"
+    default_model: ClassVar[str] = "ERNIE-Bot"
+
+
+def _is_local(mode: str) -> bool:
+    if mode not in ("local", "remote"):
+        raise InvalidArgumentError(
+            f"there is no mode {mode!r}", advice="local or remote", advice_zh="可选 local 或 remote"
+        )
+    return mode == "local"
+
+
+def _asked(text: str, model: str) -> Call:
+    return Call(prefixed(TOKENIZER), {"prompt": text, "model": model})
+
+
+def _total(answer: Any) -> int:
+    return int(cast(QfResponse, answer)["usage"]["total_tokens"])
