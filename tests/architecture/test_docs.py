@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+READMES = ("README.md", "README.zh-CN.md")
 
 
 def load(path: Path) -> ModuleType:
@@ -48,22 +49,53 @@ def test_every_command_and_task_is_in_the_readme_or_a_page_it_links() -> None:
     commands = set(get_command(app).commands)  # type: ignore[attr-defined]
     for command in commands:
         assert f"qianfan {command}" in told, f"`qianfan {command}` is told nowhere"
-    for command in re.findall(r"`qianfan ([a-z-]+)", told):
+    for command in re.findall(r"`qianfan ([a-z][a-z-]*)", told):
         assert command in commands, f"`qianfan {command}` is told, and does not exist"
     targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
     for target in re.findall(r"(?:`|^)make ([a-z-]+)", told, re.M):
         assert target in targets, f"`make {target}` is told, and does not exist"
 
 
-def test_the_lines_of_the_readme_are_those_of_the_example() -> None:
-    """The ten lines that a newcomer copies are code that the tests run."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    example = (ROOT / "examples" / "quickstart.py").read_text(encoding="utf-8")
-    block = re.search(r"```python\n(.*?)```", readme, re.S)
-    assert block
-    for line in block[1].splitlines():
-        code = line.split("  #")[0].strip()
-        assert code in example, f"{code!r} is not in examples/quickstart.py"
+@pytest.mark.parametrize("page", READMES)
+def test_the_lines_of_the_readme_are_those_of_the_examples(page: str) -> None:
+    """The lines that a newcomer copies are code that the tests run, in both languages."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.S)
+    examples = ["chat.py", "quickstart.py"]
+    assert len(blocks) == len(examples)
+    for block, name in zip(blocks, examples, strict=True):
+        example = (ROOT / "examples" / name).read_text(encoding="utf-8")
+        for line in block.splitlines():
+            code = line.split("  #")[0].strip()
+            assert code in example, f"{code!r} is not in examples/{name}"
+
+
+def test_both_readmes_tell_the_same() -> None:
+    """The same commands, addresses, settings, classes and pages, whatever the language; each links the other."""
+    texts = [(ROOT / page).read_text(encoding="utf-8") for page in READMES]
+    for pattern in (
+        r"`qianfan ([a-z][a-z-]*)",
+        r"(?:`|(?m:^))make ([a-z-]+)",
+        r"\]\((docs/[^)]+|(?!README)[A-Z]+\.md|examples[^)]*)\)",
+    ):
+        told = [set(re.findall(pattern, text)) for text in texts]
+        assert told[0] == told[1], f"only one README tells {told[0] ^ told[1]}"
+    rows = [re.findall(r"^\| [^|]*\| (`[^|]*) \| [^|]*\|$", text, re.M) for text in texts]
+    assert [re.findall(r"`[^`]+`", row) for row in rows[0]] == [
+        re.findall(r"`[^`]+`", row) for row in rows[1]
+    ]
+    assert "](README.zh-CN.md)" in texts[0]
+    assert "](README.md)" in texts[1]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_catalogue_on_a_page_can_be_read(page: Path, tmp_path: Path) -> None:
+    """What an operator copies is taken by the catalogue."""
+    from qianfan_platform.catalogue.catalogue import Catalogue
+
+    for block in re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
+        file = tmp_path / "models.toml"
+        file.write_text(block, encoding="utf-8")
+        Catalogue.load(file)
 
 
 def test_the_example_data_is_what_its_script_writes(tmp_path: Path) -> None:

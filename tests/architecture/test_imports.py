@@ -21,7 +21,17 @@ SDK_ORDER = [
 SDK_FOR_ALL = {"contract", "config", "errors", "utils", "version"}
 PURE_DATASET = {"qianfan.dataset.operators", "qianfan.dataset.formats", "qianfan.dataset.schemas"}
 
-ROOM_ORDER = ["accounts", "prompts", "datasets", "training", "models", "serving", "inference", "batch"]
+ROOM_ORDER = [
+    "accounts",
+    "prompts",
+    "datasets",
+    "training",
+    "models",
+    "serving",
+    "inference",
+    "plugins",
+    "batch",
+]
 GROUND = {"engines", "trainers", "store", "files", "catalogue"}  # know no room
 FOR_ROOMS = {"store", "files", "jobs", "catalogue", "platform"}
 HTTP = {"fastapi", "starlette", "uvicorn", "pyreqwest"}
@@ -101,7 +111,7 @@ def _breaches_of_a_room(here: str, there: str, target: str) -> Iterator[str]:
     if (
         (there in ROOM_ORDER and ROOM_ORDER.index(there) > ROOM_ORDER.index(here))
         or (there == "trainers" and here != "training")
-        or (there == "engines" and here not in {"serving", "models", "inference"})
+        or (there == "engines" and here not in {"serving", "models", "inference", "plugins"})
         or there not in {*ROOM_ORDER, *FOR_ROOMS, "web", "trainers", "engines"}
     ):
         yield target

@@ -24,6 +24,7 @@ EXTRAS = {
     "platform": ("fastapi", "uvicorn", "sqlalchemy", "alembic", "cryptography", "gguf", "xllamacpp"),
     "train": ("torch", "transformers", "peft", "safetensors"),
     "dataset": ("yaml",),
+    "redis": ("redis",),
 }
 
 

@@ -14,6 +14,7 @@ import typer
 from qianfan import embedded
 
 COMMAND_NOT_FOUND = 127
+EACH = "Most for each account that has no limits of its own; 0: no limit."
 
 
 def add_to(app: typer.Typer) -> None:
@@ -40,6 +41,12 @@ def serve(
         bool, typer.Option("--print-env", help="Print export lines before `ready`.")
     ] = False,
     public: Annotated[bool, typer.Option("--public", help="Allow an address that others can reach.")] = False,
+    requests_per_second: Annotated[float, typer.Option(min=0, help=EACH)] = 0,
+    requests_per_minute: Annotated[int, typer.Option(min=0, help="Likewise.")] = 0,
+    tokens_per_minute: Annotated[int, typer.Option(min=0, help="Likewise: prompt and answer.")] = 0,
+    requests_per_day: Annotated[int, typer.Option(min=0, help="Likewise; days of UTC.")] = 0,
+    total_tokens: Annotated[int, typer.Option(min=0, help="Likewise, ever.")] = 0,
+    most_connections: Annotated[int | None, typer.Option(min=1, help="Open at once.")] = None,
 ) -> None:
     """Run the platform until Ctrl-C. Keys are in DATA/credentials.json; `ready <url>` says it answers."""
     embedded.need_the_platform()
@@ -62,6 +69,16 @@ def serve(
         command += ["--catalogue", str(catalogue)]
     command += ["--print-env"] if print_env else []
     command += ["--public"] if public else []
+    limits = {
+        "--requests-per-second": requests_per_second,
+        "--requests-per-minute": requests_per_minute,
+        "--tokens-per-minute": tokens_per_minute,
+        "--requests-per-day": requests_per_day,
+        "--total-tokens": total_tokens,
+        "--most-connections": most_connections,
+    }
+    for name, value in limits.items():
+        command += [name, f"{value:g}" if isinstance(value, float) else str(value)] if value else []
     sys.stdout.flush()
     os.execv(sys.executable, command)  # the server is this process: signals and exit code are its own
 
