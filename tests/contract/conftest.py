@@ -14,6 +14,9 @@ import pytest
 
 from qianfan import embedded
 from qianfan.embedded import Embedded
+from tests.contract.echoing import echoing, raw
+
+__all__ = ["echoing", "raw"]  # fixtures, besides those below
 
 CATALOGUE = """\
 # Every documented name is the tiny model here: real training and serving in seconds.
@@ -50,11 +53,12 @@ class Scripts:
         return {**inherited, **home, **self.platform.environment, **extra}
 
     def run(
-        self, path: Path, *arguments: str, timeout: float = 240, **extra: str
+        self, path: Path, *arguments: str, timeout: float = 240, stdin: str = "", **extra: str
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, str(path), *arguments],
             env=self.environment(**extra),
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import qianfan
-from qianfan.errors import APIError, QianfanError
+from qianfan.errors import APIError
 
 pytestmark = pytest.mark.usefixtures("configured")
 
@@ -73,7 +73,8 @@ def test_messages_keep_a_conversation_going() -> None:
         ({"messages": HI, "top_p": 7}, 336003),
         ({"messages": HI, "stop": [1]}, 336003),
         ({"messages": HI, "system": 7}, 336104),
-        ({"messages": [{"role": "user", "content": "word " * 4000}]}, 336103),
+        ({"messages": [{"role": "user", "content": "word " * 4000}]}, 336007),
+        ({"messages": [{"role": "user", "content": "word " * 1000}]}, 336103),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
@@ -93,10 +94,12 @@ def test_an_unknown_endpoint_is_refused() -> None:
     assert refused.value.error_code == 3
 
 
-def test_what_is_not_served_yet_says_so() -> None:
-    """Embedding has no engine in this release."""
-    with pytest.raises(QianfanError):
-        qianfan.Embedding().do(texts=["hello"])
+def test_what_nothing_serves_says_how_to_add_it() -> None:
+    """There is no image model here; the error names the lines of the catalogue and the guide."""
+    with pytest.raises(
+        APIError, match=r"Stable-Diffusion-XL.*kinds = \[.text2image.\].*docs/guides/catalogue\.md"
+    ):
+        qianfan.Text2Image().do(prompt="a cat")
 
 
 def test_v2_answers_in_its_own_shape() -> None:

@@ -1,36 +1,45 @@
-"""One conversation in, an answer out: check, find who answers, generate, count."""
+"""One prompt in, an answer out: find who answers, wait for a place, generate, count."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Final
 
 from qianfan.contract import errors
-from qianfan.contract.chat import messages_problem
-from qianfan.contract.errors import ErrorRow, Fault
-from qianfan_platform.engines.protocol import Delta, Engine, EngineFailed, PromptTooLong, Sampling
+from qianfan.contract.errors import Fault
+from qianfan_platform.accounts.gate import Caller
+from qianfan_platform.accounts.meter import Seat
+from qianfan_platform.catalogue.catalogue import Kind
+from qianfan_platform.engines.protocol import (
+    Delta,
+    Engine,
+    EngineFailed,
+    ImageWish,
+    PromptTooLong,
+    RequestRefused,
+    Scores,
+    Vectors,
+)
 from qianfan_platform.platform import Platform
 from qianfan_platform.serving import operations as serving
 from qianfan_platform.serving.operations import Answering
 
+from .conversations import Prompt, estimate
+
 log = logging.getLogger("qianfan_platform.inference")
 
-DEFAULT_MAX_TOKENS: Final = 512
-DEFAULT_TEMPERATURE: Final = 0.2  # a small model wanders above this
 FINDING_LASTS_S: Final = 1.0  # how long an endpoint's answer is remembered
-MAX_STOPS: Final = 16
+REMEMBERED: Final = 10_000  # endpoints
+
+Admitted = Callable[[Mapping[str, str]], None]
+"""Told the rate-limit headers as soon as the caller has a seat."""
 
 
-@dataclass(frozen=True)
-class Prompt:
-    """A checked conversation and how to answer it."""
-
-    messages: list[dict[str, str]]
-    sampling: Sampling
+def _nobody(_: Mapping[str, str]) -> None:
+    pass
 
 
 class Finder:
@@ -38,153 +47,203 @@ class Finder:
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
-        self._found: dict[tuple[int, str], tuple[float, Answering]] = {}
-        self._presets: dict[str, Answering] = {}  # as many as the catalogue has names
+        self._found: dict[tuple[int, str, Kind | None], tuple[float, Answering]] = {}
+        self._presets: dict[tuple[str, Kind | None], Answering] = {}
         self._told: set[str] = set()
 
-    async def find(self, owner: int, endpoint: str) -> Answering:
-        """Raises Fault when nobody answers."""
-        preset = self._presets.get(endpoint) or serving.preset(self._platform, endpoint)
+    async def find(self, owner: int, endpoint: str, kind: Kind | None = None) -> Answering:
+        """The account's own service, or the preset model, that answers for an endpoint or a model name.
+
+        kind: what is asked of it, such as `embeddings`; None takes any. Raises Fault when nobody answers."""
+        preset = self._presets.get((endpoint, kind))
         if preset is not None:
-            self._presets[endpoint] = preset
-            self._tell(endpoint, preset)
             return preset
-        key, now = (owner, endpoint), time.monotonic()
+        preset = serving.preset(self._platform, endpoint, kind)
+        if preset is not None:
+            if len(self._presets) < REMEMBERED:  # a name may be spelt in many ways
+                self._presets[endpoint, kind] = preset
+            self._tell(preset)
+            return preset
+        key, now = (owner, endpoint, kind), time.monotonic()
         known = self._found.get(key)
         if known and known[0] > now:
             return known[1]
         async with self._platform.store.reading() as tx:
-            found = await serving.deployed(self._platform, tx, owner, endpoint)
-        if len(self._found) > 10_000:
+            found = await serving.deployed(self._platform, tx, owner, endpoint, kind)
+        if len(self._found) >= REMEMBERED:
             self._found.clear()
         self._found[key] = (now + FINDING_LASTS_S, found)
         return found
 
-    def _tell(self, endpoint: str, answering: Answering) -> None:
+    def _tell(self, answering: Answering) -> None:
         served = answering.served
-        if served is not None and served.stand_in and endpoint not in self._told:
-            self._told.add(endpoint)
+        if served is not None and served.stand_in and served.name not in self._told:
+            self._told.add(served.name)
             log.warning("%s", served.note)
 
 
-def v1_prompt(body: Mapping[str, Any]) -> Prompt:
-    """A chat body of the V1 interface, checked. Raises Fault naming the member."""
-    problem = messages_problem(body.get("messages"))
-    if problem:
-        raise Fault(errors.MESSAGES, problem, "")
-    messages = [{"role": _role(turn["role"]), "content": turn["content"]} for turn in body["messages"]]
-    system = body.get("system")
-    if system is not None:
-        if not isinstance(system, str):
-            raise Fault(errors.SYSTEM_INVALID)
-        if system:
-            messages.insert(0, {"role": "system", "content": system})
-    return Prompt(messages, _sampling(body, errors.PARAMETER, limit="max_output_tokens"))
+class _Engaged:
+    """A seat and a place at the engine, as an async context manager; what the engine raises is told as Faults.
 
+    Written out, as `Answer` is: each generator of its own would cost a plain answer some microseconds."""
 
-def completion_prompt(body: Mapping[str, Any]) -> Prompt:
-    """A completion body: the prompt becomes one user message."""
-    text = body.get("prompt")
-    if not isinstance(text, str) or not text.strip():
-        raise Fault(errors.PARAMETER, "prompt must be a text that is not empty", "")
-    return Prompt(
-        [{"role": "user", "content": text}], _sampling(body, errors.PARAMETER, limit="max_output_tokens")
-    )
+    __slots__ = ("_admitted", "_answering", "_caller", "_place", "_platform", "_seat", "_tokens")
 
+    def __init__(
+        self, platform: Platform, caller: Caller, answering: Answering, tokens: int, admitted: Admitted
+    ) -> None:
+        self._platform, self._caller, self._answering = platform, caller, answering
+        self._tokens, self._admitted = tokens, admitted
 
-def v2_prompt(body: Mapping[str, Any]) -> Prompt:
-    """A chat body of the V2 interface: roles system, user, assistant, tool; content text or text parts."""
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise Fault(errors.MESSAGES, "messages must be a list with at least one message", "")
-    turns = []
-    for number, turn in enumerate(messages):
-        if not isinstance(turn, dict) or turn.get("role") not in ("system", "user", "assistant", "tool"):
-            raise Fault(
-                errors.MESSAGES, f"message {number} needs a role: system, user, assistant or tool", ""
-            )
-        turns.append({"role": turn["role"], "content": _text(turn.get("content"), number)})
-    limit = "max_completion_tokens" if "max_completion_tokens" in body else "max_tokens"
-    return Prompt(turns, _sampling(body, errors.INVALID_ARGUMENT, limit=limit, zero=True))
-
-
-def _text(content: Any, number: int) -> str:
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list) and all(
-        isinstance(part, dict) and part.get("type") == "text" for part in content
-    ):
-        return "".join(str(part.get("text", "")) for part in content)
-    raise Fault(
-        errors.MESSAGES, f"the content of message {number} must be a text", "this model reads no images"
-    )
-
-
-def _role(role: str) -> str:
-    return "user" if role == "function" else role
-
-
-def _number(
-    body: Mapping[str, Any], name: str, low: float, high: float, row: ErrorRow, above: bool = False
-) -> Any:
-    value = body.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Fault(row, f"{name} must be a number", "")
-    if not low <= value <= high or (above and value == low):
-        raise Fault(
-            row,
-            f"{name} must be {'above' if above else 'from'} {low:g} {'and at most' if above else 'to'} {high:g}",
-            "",
+    async def __aenter__(self) -> tuple[Engine, str | None, Seat]:
+        answering = self._answering
+        self._seat = seat = self._platform.meter.admitted(
+            self._caller,
+            model=answering.name,
+            kind=answering.kind,
+            service_id=answering.service_id,
+            estimate=self._tokens,
         )
-    return value
-
-
-def _sampling(body: Mapping[str, Any], row: ErrorRow, *, limit: str, zero: bool = False) -> Sampling:
-    stop = body.get("stop") or []
-    stops = [stop] if isinstance(stop, str) else stop
-    if (
-        not isinstance(stops, list)
-        or len(stops) > MAX_STOPS
-        or not all(isinstance(s, str) and s for s in stops)
-    ):
-        raise Fault(row, f"stop must be a list of at most {MAX_STOPS} texts", "")
-    temperature = _number(body, "temperature", 0, 2 if zero else 1, row, above=not zero)
-    top_k = _number(body, "top_k", 1, 1_000_000, row)
-    most = _number(body, limit, 1, 1_000_000, row)
-    seed = _number(body, "seed", 0, 2**53, row)
-    penalty = _number(body, "penalty_score", 1, 2, row)
-    return Sampling(
-        temperature=DEFAULT_TEMPERATURE if temperature is None else float(temperature),
-        top_p=_number(body, "top_p", 0, 1, row),
-        top_k=None if top_k is None else int(top_k),
-        penalty_score=None if penalty is None else float(penalty),
-        stop=tuple(stops),
-        max_tokens=DEFAULT_MAX_TOKENS if most is None else int(most),
-        seed=None if seed is None else int(seed),
-    )
-
-
-@asynccontextmanager
-async def answer(
-    platform: Platform, answering: Answering, prompt: Prompt
-) -> AsyncIterator[AsyncIterator[Delta]]:
-    """The pieces of an answer, inside the time an engine is held. Leaving early stops the engine's work."""
-    async with platform.fleet.use(answering.want) as (engine, adapter):
-        pieces = _pieces(engine, prompt, adapter)
+        await seat.__aenter__()
         try:
-            yield pieces
+            self._admitted(seat.headers)
+            self._place = self._platform.fleet.use(answering.want, self._caller.owner)
+            engine, adapter = await self._place.__aenter__()
+        except BaseException as error:
+            await seat.__aexit__(type(error), error, error.__traceback__)
+            raise
+        return engine, adapter, seat
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._place.__aexit__(kind, error, trace)
         finally:
-            await pieces.aclose()
+            await self._seat.__aexit__(kind, error, trace)
+        if error is not None and (fault := _told(error, self._answering.kind)) is not None:
+            raise fault from error
 
 
-async def _pieces(engine: Engine, prompt: Prompt, adapter: str | None) -> Any:
-    try:
-        async for delta in engine.generate(prompt.messages, prompt.sampling, adapter=adapter):
-            yield delta
-    except PromptTooLong as long:
-        raise Fault(errors.TOKENS_TOO_LONG, f"Prompt tokens too long: {long}") from long
-    except EngineFailed as failed:
-        log.error("an engine failed: %s", failed)
-        raise Fault(errors.UNAVAILABLE, "the engine stopped in the middle of an answer") from failed
+def _told(error: BaseException, kind: Kind) -> Fault | None:
+    """What an engine raised, in the words of the contract; None for everything else."""
+    if isinstance(error, PromptTooLong):
+        return Fault(errors.TOKENS_TOO_LONG, f"Prompt tokens too long: {error}")
+    if isinstance(error, RequestRefused):
+        return Fault(errors.PARAMETER, str(error), "")
+    if isinstance(error, EngineFailed):
+        log.error("an engine failed: %s", error)
+        row = errors.IMAGE_INTERNAL if kind == "text2image" else errors.UNAVAILABLE
+        return Fault(row, "the engine stopped in the middle of an answer")
+    return None
+
+
+class Answer:
+    """The pieces of an answer, inside the time an engine is held: `async with answer(…) as deltas`.
+
+    The seat learns of each piece before the reader does, so that a reader who leaves has been counted. Until the
+    engine tells the tokens of the prompt, they are estimated."""
+
+    __slots__ = ("_completion_tokens", "_deltas", "_engaged", "_prompt", "_prompt_tokens", "_seat")
+
+    def __init__(self, engaged: _Engaged, prompt: Prompt) -> None:
+        self._engaged, self._prompt = engaged, prompt
+        self._prompt_tokens, self._completion_tokens = prompt.estimate, 0
+
+    async def __aenter__(self) -> AsyncIterator[Delta]:
+        engine, adapter, self._seat = await self._engaged.__aenter__()
+        self._deltas = engine.generate(self._prompt.messages, self._prompt.sampling, adapter=adapter)
+        return self
+
+    def __aiter__(self) -> AsyncIterator[Delta]:
+        return self
+
+    async def __anext__(self) -> Delta:
+        delta = await self._deltas.__anext__()
+        if delta.prompt_tokens is not None:
+            self._prompt_tokens = delta.prompt_tokens
+        if delta.completion_tokens is not None:
+            self._completion_tokens = delta.completion_tokens
+        elif delta.text or delta.reasoning:
+            self._completion_tokens += 1
+        self._seat.used(self._prompt_tokens, self._completion_tokens)
+        return delta
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._deltas.aclose()  # type: ignore[attr-defined]
+        finally:
+            await self._engaged.__aexit__(kind, error, trace)
+
+
+def answer(
+    platform: Platform,
+    caller: Caller,
+    answering: Answering,
+    prompt: Prompt,
+    admitted: Admitted = _nobody,
+) -> Answer:
+    """The pieces of an answer: an async context manager of an async iterator; what came out is metered.
+
+    Leaving early stops the engine's work. Entering raises Fault: a limit, nobody is free, …; so does going
+    through the pieces: the prompt does not fit, the engine broke."""
+    _must_fit(prompt.chars, answering)
+    return Answer(_Engaged(platform, caller, answering, prompt.estimate, admitted), prompt)
+
+
+async def embed(
+    platform: Platform,
+    caller: Caller,
+    answering: Answering,
+    texts: Sequence[str],
+    admitted: Admitted = _nobody,
+) -> Vectors:
+    """A vector for each text. Raises Fault as `answer` does."""
+    _must_fit(max(map(len, texts)), answering)
+    expected = sum(map(estimate, texts))
+    async with _Engaged(platform, caller, answering, expected, admitted) as (engine, _, seat):
+        vectors = await engine.embed(texts)
+        seat.used(vectors.tokens, 0)
+    return vectors
+
+
+async def rerank(
+    platform: Platform,
+    caller: Caller,
+    answering: Answering,
+    query: str,
+    documents: Sequence[str],
+    admitted: Admitted = _nobody,
+) -> Scores:
+    """The relevance of each document to the query. Raises Fault as `answer` does."""
+    _must_fit(len(query) + max(map(len, documents)), answering)
+    expected = sum(map(estimate, documents)) + estimate(query)
+    async with _Engaged(platform, caller, answering, expected, admitted) as (engine, _, seat):
+        scores = await engine.rerank(query, documents)
+        seat.used(scores.tokens, 0)
+    return scores
+
+
+async def paint(
+    platform: Platform, caller: Caller, answering: Answering, wish: ImageWish, admitted: Admitted = _nobody
+) -> list[bytes]:
+    """Images, as the bytes of PNG or JPEG files. Raises Fault as `answer` does."""
+    async with _Engaged(platform, caller, answering, estimate(wish.prompt), admitted) as (engine, _, seat):
+        images = await engine.paint(wish)
+        seat.used(estimate(wish.prompt), 0)
+    return images
+
+
+async def count_tokens(
+    platform: Platform, caller: Caller, answering: Answering, text: str, admitted: Admitted = _nobody
+) -> int:
+    """Tokens of a text, as the engine that serves the model counts them. Costs no tokens. Raises Fault."""
+    async with _Engaged(platform, caller, answering, 0, admitted) as (engine, _, _seat):
+        return await engine.count_tokens(text)
+
+
+def _must_fit(chars: int, answering: Answering) -> None:
+    if answering.max_chars and chars > answering.max_chars:
+        raise Fault(errors.TOO_LONG, f"the max input characters is {answering.max_chars}")

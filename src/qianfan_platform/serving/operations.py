@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
 
 from qianfan.contract import errors
 from qianfan.contract.bodies import CreateService, Id
 from qianfan.contract.enums import DeployPoolType, ServiceStatus
 from qianfan.contract.errors import Fault
 from qianfan.contract.ids import random_word
-from qianfan.contract.models import table as presets
+from qianfan.contract.models import table as documented
 from qianfan_platform import jobs
-from qianfan_platform.catalogue.catalogue import Served
+from qianfan_platform.catalogue.catalogue import KINDS, Kind, Served
 from qianfan_platform.engines.protocol import Adapter
 from qianfan_platform.models import operations as models
 from qianfan_platform.models import steps as packages
@@ -22,7 +24,11 @@ from qianfan_platform.store import Tx
 from .fleet import Want
 from .tables import Service
 
-PREFIX_LENGTH = 8
+PREFIX_LENGTH: Final = 8
+CHARS_PER_TOKEN: Final = 8  # a text with more characters than this for each token of the context never fits
+
+# Who else is looked at when nobody of a kind has the name: what completes a prompt, or sees, can chat as well
+ALSO: Final[dict[Kind, tuple[Kind, ...]]] = {"chat": ("completions", "image2text"), "completions": ("chat",)}
 
 
 async def create(tx: Tx, owner: int, spec: CreateService) -> Service:
@@ -85,31 +91,86 @@ async def list_services(tx: Tx, owner: int, kinds: Sequence[str] = ()) -> list[S
 
 @dataclass(frozen=True)
 class Answering:
-    """Who answers for an endpoint. `served` is set for preset names, and says when it is a stand-in."""
+    """Who answers for an endpoint. `served` is set for preset names, and says when it is a stand-in.
+
+    name: under which usage is counted. max_chars: characters of a prompt that surely does not fit, 0 for none.
+    served_by: what the caller is told of it, in ASCII; "" for the account's own service."""
 
     want: Want
     served: Served | None = None
     service_id: int | None = None
+    name: str = ""
+    kind: Kind = "chat"
+    max_chars: int = 0
+    served_by: str = ""
 
 
-def preset(platform: Platform, endpoint: str) -> Answering | None:
-    """Who answers for a documented endpoint or model name; None when it is neither."""
-    served = platform.catalogue.serves(endpoint)
-    return None if served is None else Answering(Want(served.entry.name), served=served)
+def preset(platform: Platform, endpoint: str, kind: Kind | None = None) -> Answering | None:
+    """Who answers for a documented endpoint or model name; None when it is neither.
+
+    kind: what is asked of it; None takes any."""
+    for one in (kind, *ALSO.get(kind, ())) if kind else (None,):
+        served = platform.catalogue.serves(endpoint, one)
+        if served is not None:
+            return Answering(
+                Want(served.entry.name),
+                served=served,
+                name=served.name,
+                kind=kind or served.kind,
+                max_chars=_max_chars(served),
+                served_by=quote(served.entry.name, safe=" ()+,:@/")
+                + ("; stand-in" if served.stand_in else ""),
+            )
+    return None
 
 
-async def deployed(platform: Platform, tx: Tx, owner: int, endpoint: str) -> Answering:
+def _max_chars(served: Served) -> int:
+    """The documented limit, unless what really serves can take more."""
+    row = documented(served.kind).get(served.name)
+    context = served.entry.context
+    if row is not None and row.chars is not None and context <= (row.tokens or context):
+        return row.chars
+    return context * CHARS_PER_TOKEN
+
+
+def nobody_serves(endpoint: str, kind: Kind | None = None) -> Fault:
+    """Why nobody answers for `endpoint`: it is unknown, or this platform has no engine for its kind."""
+    shown = endpoint[:64]
+    for one in (kind, *ALSO.get(kind, ())) if kind else KINDS:
+        for row in documented(one).values():
+            if endpoint.lower() in (row.name.lower(), row.path.lower()):
+                return Fault(
+                    errors.UNSUPPORTED_METHOD,
+                    f"no engine of this platform serves {row.name} ({one})",
+                    "add one to the catalogue, such as an OpenAI-compatible server: "
+                    f'[models.NAME] engine = "upstream", source = "openai:http://HOST:PORT/v1", kinds = ["{one}"] '
+                    f'and [stand_ins] {one} = "NAME"; see docs/guides/catalogue.md',
+                )
+    return Fault(errors.UNSUPPORTED_METHOD, f"no service answers under the endpoint {shown!r}")
+
+
+async def deployed(
+    platform: Platform, tx: Tx, owner: int, endpoint: str, kind: Kind | None = None
+) -> Answering:
     """Which of the account's own services answers for `endpoint`. Raises Fault when none does."""
     service = await tx.maybe(Service, Service.uri == endpoint, owner=owner)
-    if service is None:
-        raise Fault(errors.UNSUPPORTED_METHOD, f"no service answers under the endpoint {endpoint!r}")
+    own: Kind = "chat" if service is None else service.api_type  # type: ignore[assignment]
+    if service is None or kind not in (None, own, *ALSO.get(own, ())):
+        raise nobody_serves(endpoint, kind)
     if service.status != ServiceStatus.Done:
         raise Fault(
             errors.UNAVAILABLE,
             f"service {endpoint!r} is {service.status}" + (f": {service.reason}" if service.reason else ""),
             "wait until it is Done" if service.status in ("New", "Deploying") else "deploy it again",
         )
-    return Answering(await want_of(platform, tx, service), service_id=service.id)
+    want = await want_of(platform, tx, service)
+    return Answering(
+        want,
+        service_id=service.id,
+        name=service.uri,
+        kind=kind or own,
+        max_chars=platform.catalogue.entries[want.entry].context * CHARS_PER_TOKEN,
+    )
 
 
 async def want_of(platform: Platform, tx: Tx, service: Service) -> Want:
@@ -122,6 +183,12 @@ async def want_of(platform: Platform, tx: Tx, service: Service) -> Want:
     return Want(version.entry, Adapter(version.public_id, adapter) if adapter else None, whole)
 
 
-def preset_endpoints() -> list[tuple[str, str]]:
-    """(name, endpoint) of every documented chat model."""
-    return [(row.name, row.path) for row in presets("chat").values()]
+def presets(platform: Platform, kinds: Sequence[str] = ()) -> list[tuple[int, Served]]:
+    """(number, model) of everything that every account may call here, of the kinds asked for.
+
+    The number stays the same whatever kinds are asked for."""
+    return [
+        (number, served)
+        for number, served in enumerate(platform.catalogue.names(), 1)
+        if not kinds or served.kind in kinds
+    ]

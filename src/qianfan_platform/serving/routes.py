@@ -8,6 +8,7 @@ from qianfan.contract import bodies, routes
 from qianfan.contract.enums import ServiceStatus
 from qianfan.contract.routes import inference_path
 from qianfan.contract.times import unix
+from qianfan_platform.catalogue.catalogue import Served
 from qianfan_platform.models import operations as models
 from qianfan_platform.web import Call, Router
 
@@ -46,7 +47,7 @@ async def detail(call: Call) -> Any:
         "modelVersion": str(version.version),
         "version": str(version.version),
         "uri": service.uri,
-        "fullUri": f"{call.base_url}{inference_path('chat', service.uri)}",
+        "fullUri": f"{call.base_url}{inference_path(service.api_type, service.uri)}",
         "applyStatus": APPROVED,
         "serviceStatus": service.status,
         "sourceType": 1,
@@ -76,15 +77,15 @@ async def detail(call: Call) -> Any:
     }
 
 
-def _preset_item(call: Call, number: int, name: str, endpoint: str) -> dict[str, Any]:
+def _preset_item(call: Call, number: int, served: Served) -> dict[str, Any]:
     return {
         "serviceId": str(number),  # digits as text: Go reads a string, Java converts
         "serviceUuid": f"svco-preset{number:06d}",
-        "name": name,
-        "url": f"{call.base_url}{inference_path('chat', endpoint)}",
-        "apiType": "chat",
+        "name": served.name,
+        "url": f"{call.base_url}{inference_path(served.kind, served.endpoint)}",
+        "apiType": served.kind,
         "chargeStatus": "FREE",
-        "versionList": [{"aiModelId": number, "trainType": name, "serviceStatus": "Done"}],
+        "versionList": [{"aiModelId": number, "trainType": served.name, "serviceStatus": "Done"}],
     }
 
 
@@ -109,11 +110,10 @@ def _own_item(call: Call, service: Service) -> dict[str, Any]:
 
 @router.v1(routes.SERVICE_LIST, bodies.ListServices, write=False)
 async def list_services(call: Call) -> Any:
+    """Published clients read the endpoint of a name from here: the part of `url` after `…/wenxinworkshop`."""
     kinds = call.body.get("apiTypefilter") or []
-    wants_chat = not kinds or "chat" in kinds
-    names = operations.preset_endpoints() if wants_chat else []
     own = await operations.list_services(call.tx, call.owner, kinds)
     return {
-        "common": [_preset_item(call, number, *row) for number, row in enumerate(names, 1)],
+        "common": [_preset_item(call, *row) for row in operations.presets(call.platform, kinds)],
         "custom": [_own_item(call, service) for service in own],
     }
