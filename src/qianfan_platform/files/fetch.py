@@ -13,10 +13,10 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from qianfan.contract.errors import CONSOLE_PARAMETER, Fault
@@ -29,6 +29,7 @@ _NAME: Final = re.compile(r"(?!.*\.\.)[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-
 _SAFE_FILE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,35 @@ async def fetch(url: str, into: Path, *, allow: Allow, limit_bytes: int, timeout
         return await asyncio.to_thread(download.run, url, into)
     finally:
         download.abort()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server said. media_type: of its Content-Type, lower case, without parameters."""
+
+    status: int
+    media_type: str
+    body: bytes
+
+
+async def request(
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    body: bytes = b"",
+    allow: Allow,
+    limit_bytes: int,
+    timeout_s: float,
+) -> Answer:
+    """Ask a server through the same gate; any status is an answer.
+
+    Redirects are not followed: they could carry a credential to where it does not belong. Raises Fault."""
+    visit = _Request(allow, limit_bytes, time.monotonic() + timeout_s, timeout_s)
+    try:
+        return await asyncio.to_thread(visit.run, method, url, dict(headers or {}), body)
+    finally:
+        visit.abort()
 
 
 def _refused(parts: SplitResult | None, why: str, advice: str = "check the URL") -> Fault:
@@ -130,8 +160,8 @@ def forbidden(address: Address) -> str | None:
     return None
 
 
-class _Download:
-    """One download, in a thread; `abort` from outside ends it at once."""
+class _Visit:
+    """What is done with a server, in a thread; `abort` from outside ends it at once."""
 
     def __init__(self, allow: Allow, limit_bytes: int, deadline: float, timeout_s: float) -> None:
         self._allow = allow
@@ -148,25 +178,16 @@ class _Download:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
 
-    def run(self, url: str, into: Path) -> Path:
-        """Follow the URL to its bytes."""
+    def _watched(self, work: Callable[[], T], where: Callable[[], SplitResult]) -> T:
+        """The result of `work`; what goes wrong is told as a Fault about the URL that `where` gives."""
         # A server may send a byte a second for ever: no timeout of a single read would notice.
         watchdog = threading.Timer(max(self._deadline - time.monotonic(), 0), self.abort)
         watchdog.daemon = True
         watchdog.start()
-        parts = checked_url(url)
         try:
-            for _ in range(MAX_REDIRECTS + 1):
-                onward = self._hop(parts, into)
-                if isinstance(onward, Path):
-                    return onward
-                following = checked_url(urljoin(parts.geturl(), onward))
-                if parts.scheme == "https" and following.scheme == "http":
-                    raise _refused(following, "a redirect leads from https to http")
-                parts = following
-            raise _refused(parts, f"more than {MAX_REDIRECTS} redirects")
+            return work()
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise self._failed(parts, error) from None
+            raise self._failed(where(), error) from None
         finally:
             watchdog.cancel()
 
@@ -185,8 +206,11 @@ class _Download:
             parts, f"the connection failed ({getattr(error, 'strerror', None) or type(error).__name__})"
         )
 
-    def _hop(self, parts: SplitResult, into: Path) -> Path | str:
-        """Ask one server: the file, or where it says to go."""
+    @contextlib.contextmanager
+    def _asked(
+        self, parts: SplitResult, method: str, headers: Mapping[str, str], body: bytes
+    ) -> Iterator[http.client.HTTPResponse]:
+        """The answer of one server to one request."""
         host = _ascii(parts.hostname or "")
         port = parts.port or _PORTS[parts.scheme]
         connection = _Pinned(self, parts.scheme, host, port, self._addresses(parts, host, port))
@@ -195,29 +219,36 @@ class _Download:
             target = f"{path}?{parts.query}" if parts.query else path
             if not target.isascii():
                 raise _refused(parts, "its path is not percent-encoded")
-            connection.request(
-                "GET", target, headers={"Accept-Encoding": "identity", "User-Agent": "open-qianfan"}
-            )
+            own = {"Accept-Encoding": "identity", "User-Agent": "open-qianfan"}
+            connection.request(method, target, body=body or None, headers={**headers, **own})
             # Closed by us: once the answer ends with the connection, nobody else holds its socket.
             with contextlib.closing(connection.getresponse()) as response:
-                return self._read(parts, response, into)
+                yield response
         finally:
             connection.close()
             self._socket = None
 
-    def _read(self, parts: SplitResult, response: http.client.HTTPResponse, into: Path) -> Path | str:
-        if response.status in _REDIRECTS:
-            onward = response.getheader("Location")
-            if not onward:
-                raise _refused(parts, "a redirect without a target")
-            return onward
-        if response.status != 200:
-            raise _refused(parts, f"the server answered HTTP {response.status}")
+    def _blocks(self, parts: SplitResult, response: http.client.HTTPResponse) -> Iterator[bytes]:
+        """The body as it comes, at most the limit, and whole."""
         if (response.getheader("Content-Encoding") or "identity").lower() != "identity":
             raise _refused(parts, "the server compressed the answer unasked")
         if response.length is not None and response.length > self._limit:
             raise self._too_large(parts)
-        return self._save(parts, response, into)
+        size = 0
+        while block := response.read1(_BLOCK):
+            size += len(block)
+            if size > self._limit:
+                raise self._too_large(parts)
+            if self._aborted.is_set():
+                raise TimeoutError
+            yield block
+        if self._aborted.is_set():  # the end may be of our own making
+            raise TimeoutError
+        if response.length:  # read1 does not tell a short body
+            raise http.client.IncompleteRead(b"", response.length)
+
+    def _too_large(self, parts: SplitResult) -> Fault:
+        return _refused(parts, f"it is larger than {self._limit} bytes", "split it, or upload it as a file")
 
     def _addresses(self, parts: SplitResult, host: str, port: int) -> list[Any]:
         """What the name stands for; every address is judged, and only these are connected to."""
@@ -257,24 +288,62 @@ class _Download:
         self._socket = ssl.create_default_context().wrap_socket(plain, server_hostname=host)
         return self._socket
 
+
+class _Request(_Visit):
+    """One request, its answer kept in memory."""
+
+    def run(self, method: str, url: str, headers: dict[str, str], body: bytes) -> Answer:
+        """Ask the server that the URL names."""
+        parts = checked_url(url)
+        return self._watched(lambda: self._answer(parts, method, headers, body), lambda: parts)
+
+    def _answer(self, parts: SplitResult, method: str, headers: dict[str, str], body: bytes) -> Answer:
+        with self._asked(parts, method, headers, body) as response:
+            media_type = (response.getheader("Content-Type") or "").partition(";")[0].strip().lower()
+            return Answer(response.status, media_type, b"".join(self._blocks(parts, response)))
+
+
+class _Download(_Visit):
+    """One file, wherever redirects lead."""
+
+    def run(self, url: str, into: Path) -> Path:
+        """Follow the URL to its bytes."""
+        parts = checked_url(url)
+
+        def follow() -> Path:
+            nonlocal parts
+            for _ in range(MAX_REDIRECTS + 1):
+                onward = self._hop(parts, into)
+                if isinstance(onward, Path):
+                    return onward
+                following = checked_url(urljoin(parts.geturl(), onward))
+                if parts.scheme == "https" and following.scheme == "http":
+                    raise _refused(following, "a redirect leads from https to http")
+                parts = following
+            raise _refused(parts, f"more than {MAX_REDIRECTS} redirects")
+
+        return self._watched(follow, lambda: parts)
+
+    def _hop(self, parts: SplitResult, into: Path) -> Path | str:
+        """Ask one server: the file, or where it says to go."""
+        with self._asked(parts, "GET", {}, b"") as response:
+            if response.status in _REDIRECTS:
+                onward = response.getheader("Location")
+                if not onward:
+                    raise _refused(parts, "a redirect without a target")
+                return onward
+            if response.status != 200:
+                raise _refused(parts, f"the server answered HTTP {response.status}")
+            return self._save(parts, response, into)
+
     def _save(self, parts: SplitResult, response: http.client.HTTPResponse, into: Path) -> Path:
         target = into / _file_name(parts.path) if into.is_dir() else into
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
-        size = 0
         try:
             with draft.open("xb") as file:
-                while block := response.read1(_BLOCK):
-                    size += len(block)
-                    if size > self._limit:
-                        raise self._too_large(parts)
-                    if self._aborted.is_set():
-                        raise TimeoutError
+                for block in self._blocks(parts, response):
                     file.write(block)
-                if self._aborted.is_set():  # the end may be of our own making
-                    raise TimeoutError
-                if response.length:  # read1 does not tell a short body
-                    raise http.client.IncompleteRead(b"", response.length)
                 file.flush()
                 os.fsync(file.fileno())
             draft.rename(target)
@@ -282,23 +351,20 @@ class _Download:
             draft.unlink(missing_ok=True)
         return target
 
-    def _too_large(self, parts: SplitResult) -> Fault:
-        return _refused(parts, f"it is larger than {self._limit} bytes", "split it, or upload it as a file")
-
 
 class _Pinned(http.client.HTTPConnection):
     """A connection that goes to judged addresses, whatever the name means by now."""
 
-    def __init__(self, download: _Download, scheme: str, host: str, port: int, addresses: list[Any]) -> None:
+    def __init__(self, visit: _Visit, scheme: str, host: str, port: int, addresses: list[Any]) -> None:
         super().__init__(host, port)
         self.default_port = _PORTS[scheme]
-        self._download = download
+        self._visit = visit
         self._scheme = scheme
         self._addresses = addresses
 
     def connect(self) -> None:
-        plain = self._download.connect(self._addresses)
-        self.sock = self._download.wrapped(plain, self.host) if self._scheme == "https" else plain
+        plain = self._visit.connect(self._addresses)
+        self.sock = self._visit.wrapped(plain, self.host) if self._scheme == "https" else plain
 
 
 def _file_name(path: str) -> str:

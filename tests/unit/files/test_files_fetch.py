@@ -21,16 +21,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from qianfan.contract.errors import Fault
-from qianfan_platform.files.fetch import Allow, fetch, forbidden
+from qianfan_platform.files.fetch import Allow, Answer, fetch, forbidden, request
 
 pytestmark = pytest.mark.anyio
 
 NOBODY = Allow()
-Answer = Callable[[BaseHTTPRequestHandler], None]
+Answering = Callable[[BaseHTTPRequestHandler], None]
 
 
 @contextmanager
-def serving(answer: Answer, context: ssl.SSLContext | None = None) -> Iterator[ThreadingHTTPServer]:
+def serving(answer: Answering, context: ssl.SSLContext | None = None) -> Iterator[ThreadingHTTPServer]:
     """A server on loopback that answers each GET by `answer`; `asked` counts the requests."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -40,6 +40,8 @@ def serving(answer: Answer, context: ssl.SSLContext | None = None) -> Iterator[T
                 answer(self)
             except OSError:
                 self.close_connection = True
+
+        do_POST = do_GET
 
         def log_message(self, *words: Any) -> None:
             return None
@@ -246,7 +248,7 @@ def drip_headers(handler: BaseHTTPRequestHandler) -> None:
     ],
 )
 async def test_a_hostile_server_is_left_in_time_and_nothing_stays(
-    tmp_path: Path, answer: Answer, why: str
+    tmp_path: Path, answer: Answering, why: str
 ) -> None:
     """Endless, dripping, lying, broken: each ends with its reason."""
     with serving(answer) as server:
@@ -339,3 +341,75 @@ def test_allow_takes_hosts_with_and_without_a_port() -> None:
     for wrong in ("", "http://x", "x/y", "x:y", "u@x"):
         with pytest.raises(ValueError, match="HOST"):
             Allow.parse([wrong])
+
+
+async def ask(method: str, url: str, allow: Allow, **more: Any) -> Answer:
+    limits: dict[str, Any] = {"limit_bytes": 10_000, "timeout_s": 5, **more}
+    return await request(method, url, allow=allow, **limits)
+
+
+async def test_a_request_goes_through_the_same_gate() -> None:
+    """Method, headers and body arrive; any status is an answer; what the gate needs cannot be replaced."""
+    heard: list[tuple[str, str, dict[str, str], bytes]] = []
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        length = int(handler.headers.get("Content-Length") or 0)
+        heard.append((handler.command, handler.path, dict(handler.headers), handler.rfile.read(length)))
+        send(handler, b"no such thing", status=404, Content_Type="Text/Plain; charset=utf-8")
+
+    with serving(answer) as server:
+        base, allow = allowed(server)
+        headers = {"X-Key": "canary-56", "Accept-Encoding": "gzip"}
+        found = await ask("POST", f"{base}/a?b=c", allow, headers=headers, body=b"{}")
+        assert found == Answer(404, "text/plain", b"no such thing")
+        [(method, path, sent, body)] = heard
+        assert (method, path, body) == ("POST", "/a?b=c", b"{}")
+        assert sent["X-Key"] == "canary-56"
+        assert sent["Accept-Encoding"] == "identity"
+        with pytest.raises(Fault, match="loopback"):
+            await ask("GET", f"{base}/a", NOBODY)
+        assert server.asked == 1  # type: ignore[attr-defined]
+
+
+async def test_a_request_follows_no_redirect() -> None:
+    """It could carry a credential to where it does not belong; the caller gets the redirect itself."""
+    with serving(lambda handler: send(handler, b"inner")) as inner:
+        target = f"http://127.0.0.1:{inner.server_address[1]}/x"
+        with serving(lambda handler: send(handler, b"there", status=307, Location=target)) as server:
+            base, allow = allowed(server)
+            assert await ask("POST", f"{base}/x", allow, headers={"Authorization": "x"}) == Answer(
+                307, "", b"there"
+            )
+        assert inner.asked == 0  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (endless, "larger than 10000 bytes"),
+        (drip, "longer than 0.6 s"),
+        (drip_headers, "longer than 0.6 s"),
+        (lambda handler: send(handler, b"x" * 10, Content_Length="20"), "less than it announced"),
+        (lambda handler: send(handler, b"x", Content_Encoding="gzip"), "compressed"),
+    ],
+)
+async def test_a_request_to_a_hostile_server_ends_in_time(answer: Answering, why: str) -> None:
+    """The limits of a download hold for an answer that is kept in memory."""
+    with serving(answer) as server:
+        base, allow = allowed(server)
+        started = time.monotonic()
+        with pytest.raises(Fault, match=why) as fault:
+            await ask("POST", f"{base}/x?key=canary-57", allow, timeout_s=0.6)
+        assert time.monotonic() - started < 1.4
+        assert "canary-57" not in fault.value.text
+
+
+@pytest.mark.parametrize("name", ["X-A\r\nHost: evil", ""])
+async def test_a_header_cannot_bring_another_with_it(name: str) -> None:
+    """Line ends in names and values are refused before a byte is sent."""
+    with serving(lambda handler: send(handler)) as server:
+        base, allow = allowed(server)
+        for headers in ({name: "x"}, {"X-A": "x\r\nHost: evil"}):
+            with pytest.raises(Fault, match="connection failed"):
+                await ask("GET", f"{base}/x", allow, headers=headers)
+        assert server.asked == 0  # type: ignore[attr-defined]
