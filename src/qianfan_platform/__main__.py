@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import ipaddress
 import logging
 import os
@@ -11,17 +12,22 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import uvicorn
 
+from .accounts.limits import Limits
 from .accounts.vault import VaultError
-from .app import DataInUse, running, write_address
+from .app import DataInUse, Running, running, write_address
 from .catalogue.catalogue import CatalogueInvalid
 from .platform import Settings
 from .store import DatabaseFailed
+from .web.access import TOTAL_S
+from .web.protocol import BODY_IDLE_S, HEAD_S, MOST, STALL_S, Keeper
 
 USAGE_ERROR, CANNOT_START = 2, 1
+KEEP_ALIVE_S = 75  # longer than clients keep an idle connection, so that they close it, not we
 
 
 def main() -> int:
@@ -50,7 +56,8 @@ def main() -> int:
         )
         return CANNOT_START
     try:
-        asyncio.run(_serve(settings, listener, print_env, end_with_stdin))
+        with asyncio.Runner(loop_factory=_loop()) as runner:
+            runner.run(_serve(settings, listener, print_env, end_with_stdin))
     except (DataInUse, VaultError, DatabaseFailed, CatalogueInvalid) as refused:
         print(f"qianfan serve: {refused}", file=sys.stderr)
         return CANNOT_START
@@ -59,17 +66,35 @@ def main() -> int:
     return 0
 
 
+class _Server(uvicorn.Server):
+    """Ends in good order at SIGINT or SIGTERM: uvicorn's own would kill the process before usage is written."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {
+            number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
 async def _serve(settings: Settings, listener: socket.socket, print_env: bool, end_with_stdin: bool) -> None:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     base_url = f"http://{'127.0.0.1' if shown in ('0.0.0.0', '[::]') else shown}:{port}"
     async with running(settings) as server:
-        http = uvicorn.Server(
+        http = _Server(
             uvicorn.Config(
                 server.app,
+                http=_keeper(settings, server).connection,  # type: ignore[arg-type]
+                timeout_keep_alive=KEEP_ALIVE_S,
                 log_config=None,
                 access_log=False,  # web writes its own, with request ids and without secrets
                 server_header=False,
+                proxy_headers=False,  # the front door reads them, at less cost
                 timeout_graceful_shutdown=5,
                 lifespan="off",
             )
@@ -85,6 +110,27 @@ async def _serve(settings: Settings, listener: socket.socket, print_env: bool, e
                 _print_env(base_url, credentials)
             print(f"ready {base_url}", flush=True)
         await serving
+
+
+def _keeper(settings: Settings, server: Running) -> Keeper:
+    keeper = Keeper(
+        most=settings.most_connections,
+        head_s=settings.head_s,
+        body_idle_s=settings.body_idle_s,
+        stall_s=settings.stall_s,
+    )
+    server.app.connections = keeper.connections
+    server.app.total_s = settings.answer_s
+    return keeper
+
+
+def _loop() -> Callable[[], asyncio.AbstractEventLoop]:
+    """The quicker event loop where there is one (not on Windows)."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
 
 
 def _print_env(base_url: str, credentials: dict[str, str]) -> None:
@@ -128,6 +174,22 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+def _amount(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1e15:
+        raise ValueError
+    return int(value) if value.is_integer() else value
+
+
+LIMITS = {
+    "requests_per_second": "of each account that has no limits of its own; 0: no limit",
+    "requests_per_minute": "likewise",
+    "tokens_per_minute": "likewise: prompt and answer",
+    "requests_per_day": "likewise; days of UTC",
+    "total_tokens": "likewise, ever",
+}
+
+
 def _settings(arguments: list[str]) -> tuple[Settings, bool, bool]:
     parser = argparse.ArgumentParser(prog="python -m qianfan_platform", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of everything that must survive")
@@ -137,6 +199,18 @@ def _settings(arguments: list[str]) -> tuple[Settings, bool, bool]:
     parser.add_argument("--allow-fetch", action="append", default=[], metavar="HOST[:PORT]")
     parser.add_argument("--catalogue", type=Path, help="TOML merged over the built-in catalogue")
     parser.add_argument("--public", action="store_true", help="allow an address that others can reach")
+    for name, what in LIMITS.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=_amount, default=0, metavar="N", help=what)
+    parser.add_argument("--most-connections", type=int, default=MOST, help=f"open at once ({MOST})")
+    parser.add_argument("--answer-seconds", type=float, default=TOTAL_S, help="of one answer, then it is cut")
+    parser.add_argument("--head-seconds", type=float, default=HEAD_S, help="for the head of a request")
+    parser.add_argument("--body-seconds", type=float, default=BODY_IDLE_S, help="between pieces of a body")
+    parser.add_argument(
+        "--stall-seconds",
+        type=float,
+        default=STALL_S,
+        help=f"then a reader that takes nothing is cut ({STALL_S:g})",
+    )
     parser.add_argument("--print-env", action="store_true")
     parser.add_argument("--any-key", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--end-with-stdin", action="store_true", help=argparse.SUPPRESS)
@@ -152,6 +226,12 @@ def _settings(arguments: list[str]) -> tuple[Settings, bool, bool]:
         any_key=given.any_key,
         catalogue=given.catalogue,
         public=given.public,
+        limits=Limits(**{name: getattr(given, name) for name in LIMITS}),
+        most_connections=given.most_connections,
+        stall_s=given.stall_seconds,
+        head_s=given.head_seconds,
+        answer_s=given.answer_seconds,
+        body_idle_s=given.body_seconds,
     )
     return settings, given.print_env, given.end_with_stdin
 

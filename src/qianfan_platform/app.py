@@ -16,13 +16,14 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
 from qianfan.contract import train_types
 
 from .accounts import operations as accounts
 from .accounts import routes as account_routes
+from .accounts.authentication import authenticator
 from .accounts.gate import Gate
+from .accounts.meter import Meter
 from .accounts.operations import Credentials
 from .accounts.tables import Account
 from .accounts.vault import Vault, key_file
@@ -36,19 +37,32 @@ from .jobs import Worker
 from .models import routes as model_routes
 from .models import steps as model_steps
 from .platform import Platform, Settings
+from .plugins import hot as plugin_hot
+from .plugins import routes as plugin_routes
+from .plugins import steps as plugin_steps
 from .serving import routes as service_routes
 from .serving import steps as service_steps
 from .serving.fleet import Fleet
 from .store import Store
 from .training import routes as training_routes
 from .training import steps as training_steps
-from .web import build_console
+from .web import build_console, metrics
 from .web.envelopes import Json
+from .web.front import Front
+from .web.metrics import Metric
 
 log = logging.getLogger("qianfan_platform")
 
-ROUTERS: Final = (dataset_routes.router, training_routes.router, model_routes.router, service_routes.router)
-STEPS: Final = (dataset_steps, training_steps, model_steps, service_steps)  # imported so that jobs are known
+ROUTERS: Final = (
+    account_routes.router,
+    dataset_routes.router,
+    training_routes.router,
+    model_routes.router,
+    service_routes.router,
+    plugin_routes.router,
+)
+# Imported so that their jobs are known.
+STEPS: Final = (dataset_steps, training_steps, model_steps, service_steps, plugin_steps)
 CREDENTIALS: Final = "credentials.json"
 
 
@@ -60,7 +74,7 @@ class DataInUse(Exception):
 class Running:
     """A server that is wired and working; `app` answers HTTP."""
 
-    app: ASGIApp
+    app: Front
     platform: Platform
 
 
@@ -77,6 +91,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         catalogue = Catalogue.load(settings.catalogue)
         weights = Weights(default_home())
         fleet = Fleet(catalogue, weights)
+        meter = Meter(store, settings.limits)
         platform = Platform(
             settings=settings,
             store=store,
@@ -84,6 +99,8 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             catalogue=catalogue,
             weights=weights,
             fleet=fleet,
+            meter=meter,
+            vault=vault,
             link_key=vault.token_key,
         )
         embedded_database = settings.database is None
@@ -93,34 +110,43 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         await _first_account(store, vault, settings.data)
         gate = Gate(store, vault, any_key=settings.any_key)
         fleet.start()
+        await meter.start()
         await worker.start()
         served = catalogue.trains(train_types.DEFAULT)
         if served is not None:
             fleet.prefetch(served.entry.name)
+        front = _application(platform, gate)
         try:
-            yield Running(_application(platform, gate), platform)
+            yield Running(front, platform)
         finally:
+            front.lines.flush()
             await worker.stop()
             await fleet.close()
+            await meter.close()
             await store.close()
     finally:
         lock.close()
 
 
-def _application(platform: Platform, gate: Gate) -> ASGIApp:
-    authenticate = account_routes.authenticator(gate)
-    return build_console(
+def _application(platform: Platform, gate: Gate) -> Front:
+    authenticate = authenticator(gate, platform.meter.faulty)
+    figures = _Figures(platform)
+    front = build_console(
         ROUTERS,
         store=platform.store,
         authenticate=authenticate,
         platform=platform,
         extra=[
             *hot_routes(platform, authenticate),
+            *plugin_hot.hot_routes(platform, authenticate),
             *account_routes.token_routes(gate),
             Route("/health", _health, methods=["GET"]),
             Route("/readyz", _Ready(platform), methods=["GET"]),
+            Route("/metrics", figures, methods=["GET"]),
         ],
     )
+    figures.front = front
+    return front
 
 
 async def _health(_: Request) -> Response:
@@ -137,6 +163,62 @@ class _Ready:
         async with self._platform.store.reading() as tx:
             await tx.count(Account)
         await Json({"status": "ready"})(scope, receive, send)
+
+
+class _Figures:
+    """What /metrics shows."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self.front: Front | None = None  # set when it is built
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        meter, engines = self._platform.meter, self._platform.fleet.load()
+        answered = self.front.answered if self.front is not None else {}
+        tokens = {"prompt": meter.prompt_tokens, "completion": meter.completion_tokens}
+        shown = metrics.text(
+            [
+                Metric(
+                    "qianfan_requests_total",
+                    "counter",
+                    "requests answered; status 0: none was given",
+                    [({"route": route, "status": str(status)}, n) for (route, status), n in answered.items()],
+                ),
+                Metric("qianfan_admitted_total", "counter", "model calls let in", [({}, meter.requests)]),
+                Metric(
+                    "qianfan_limited_total",
+                    "counter",
+                    "model calls refused by a limit",
+                    [({}, meter.refused)],
+                ),
+                Metric(
+                    "qianfan_tokens_total",
+                    "counter",
+                    "tokens used",
+                    [({"kind": k}, n) for k, n in tokens.items()],
+                ),
+                Metric(
+                    "qianfan_connections",
+                    "gauge",
+                    "clients connected",
+                    [({}, len(self.front.connections) if self.front else 0)],
+                ),
+                Metric("qianfan_engines_up", "gauge", "engines that live", [({}, len(engines))]),
+                Metric(
+                    "qianfan_engine_answering",
+                    "gauge",
+                    "requests inside",
+                    [({"engine": e}, n) for e, n, _ in engines],
+                ),
+                Metric(
+                    "qianfan_engine_waiting",
+                    "gauge",
+                    "requests in turn",
+                    [({"engine": e}, n) for e, _, n in engines],
+                ),
+            ]
+        )
+        await Response(shown, media_type=metrics.MEDIA_TYPE)(scope, receive, send)
 
 
 def _lock(data: Path) -> IO[str]:

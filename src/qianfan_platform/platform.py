@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .accounts.limits import Limits
+
 if TYPE_CHECKING:
+    from .accounts.meter import Meter
+    from .accounts.vault import Vault
     from .catalogue.catalogue import Catalogue
     from .catalogue.weights import Weights
     from .files import DirectoryFiles
@@ -26,6 +30,12 @@ class Settings:
     any_key: bool = False  # every well-formed key is the one account: only for `qianfan local`
     catalogue: Path | None = None  # TOML merged over the built-in catalogue
     public: bool = False  # allow a public bind without TLS
+    limits: Limits = field(default_factory=Limits)  # of each account that has none of its own
+    most_connections: int = 10_000  # open at once
+    head_s: float = 10.0  # for the head of a request
+    body_idle_s: float = 30.0  # between two pieces of a body
+    answer_s: float = 3600.0  # of one answer, from its request to its end
+    stall_s: float = 30.0  # a reader that takes nothing for so long is cut off
 
     @property
     def work(self) -> Path:
@@ -43,4 +53,6 @@ class Platform:
     catalogue: Catalogue
     weights: Weights
     fleet: Fleet
+    meter: Meter
+    vault: Vault  # seals what rooms keep of other services' credentials
     link_key: bytes = field(repr=False, default=b"")  # marks the links that need no signature

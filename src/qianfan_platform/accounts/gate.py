@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeVar
 
 from qianfan.contract import signing
 from qianfan_platform.accounts import operations, tokens
+from qianfan_platform.accounts.attempts import Attempts
 from qianfan_platform.accounts.memory import Memory
 from qianfan_platform.accounts.operations import AppKeys, SigningKeys
 from qianfan_platform.accounts.vault import Vault
@@ -86,6 +87,7 @@ class Gate:
         self._proven: Memory[str, Caller] = Memory(65536)  # tokens and bearer keys that held
         self._told: set[str] = set()
         self._changes = 0
+        self.attempts = Attempts()
 
     def forget(self) -> None:
         """Forget everything that was read: a key was changed or deleted."""
@@ -94,6 +96,10 @@ class Gate:
         self._app_numbers.clear()
         self._signing.clear()
         self._proven.clear()
+
+    def remembers(self, text: str) -> bool:
+        """Whether this token or bearer key held within the last minute."""
+        return self._proven.get(text, self._clock()) is not None
 
     # ── issuing ──────────────────────────────────────────────────────────────────────────────────
 

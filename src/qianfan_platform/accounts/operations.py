@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
-from qianfan.contract.errors import CONSOLE_PARAMETER, NAME_TAKEN, Fault
+from qianfan.contract.errors import CONSOLE_ACCESS, CONSOLE_PARAMETER, NAME_TAKEN, Fault
 from qianfan.contract.ids import random_word
-from qianfan_platform.accounts.tables import AccessKey, Account, App, BearerKey
+from qianfan_platform.accounts.limits import NAMES
+from qianfan_platform.accounts.tables import (
+    AccessKey,
+    Account,
+    App,
+    BearerKey,
+    FaultSwitch,
+    RateLimit,
+    Usage,
+)
 from qianfan_platform.accounts.vault import Vault
 from qianfan_platform.store import Tx
+
+MOST_USAGE_ROWS: Final = 10_000
 
 
 @dataclass(frozen=True)
@@ -156,3 +169,101 @@ async def bearer_owner(tx: Tx, key: str) -> int | None:
     """The account of a long-lived bearer key."""
     row = await tx.maybe(BearerKey, BearerKey.key_hash == key_hash(key))
     return None if row is None else row.owner_id
+
+
+async def whose_limits(tx: Tx, owner: int, spec: Mapping[str, Any], *, change: bool) -> tuple[int, str]:
+    """(account, app) whose limits a call means; app "" is the account itself.
+
+    Only the first account sets limits of accounts, its own among them; every account sets those of its apps.
+    Raises Fault(CONSOLE_ACCESS), and NOT_FOUND for what is not there or not the caller's."""
+    first = (await tx.execute(select(func.min(Account.id)))).scalar_one()
+    account = owner
+    if "accountId" in spec and str(spec["accountId"]) != str(owner):
+        if owner != first:
+            raise Fault(CONSOLE_ACCESS, "only the first account may look at other accounts")
+        found = (
+            await tx.maybe(Account, Account.id == spec["accountId"]) if _number(spec["accountId"]) else None
+        )
+        if found is None:
+            raise Fault(CONSOLE_PARAMETER, f"param[accountId] invalid: no account {spec['accountId']}")
+        account = found.id
+    if "app" in spec:
+        return account, str((await tx.one(App, spec["app"], owner=account)).id)
+    if change and owner != first:
+        raise Fault(
+            CONSOLE_ACCESS, "only the first account sets the limits of an account", "name one of your apps"
+        )
+    return account, ""
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int)
+
+
+async def set_limits(
+    tx: Tx,
+    account: int,
+    app: str,
+    limits: Mapping[str, float | None],
+    *,
+    reset: bool,
+    read: Callable[[], Any],
+) -> None:
+    """Set some limits of an account or app. limits: by the names of `Limits`. read: the meter's, after the commit."""
+    row = await tx.maybe(RateLimit, RateLimit.owner_id == account, RateLimit.app == app)
+    if row is not None and reset:
+        await tx.delete(row)
+        row = None
+    if row is None:
+        row = await tx.add(RateLimit(owner_id=account, app=app))
+    for name in NAMES & limits.keys():
+        setattr(row, name, limits[name])
+    await tx.session.flush()
+    tx.after_commit(read)
+
+
+async def set_faults(tx: Tx, owner: int, enabled: bool, *, read: Callable[[], Any]) -> None:
+    """Let an account's calls ask for faults, or no longer. read: the meter's, called after the commit."""
+    row = await tx.maybe(FaultSwitch, FaultSwitch.owner_id == owner)
+    if row is None:
+        row = await tx.add(FaultSwitch(owner_id=owner, enabled=enabled))
+    row.enabled = enabled
+    await tx.session.flush()
+    tx.after_commit(read)
+
+
+async def usage(tx: Tx, owner: int, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What an account used, the latest day first; at most 10,000 rows. spec: see bodies.DescribeUsage."""
+    groups = {"day": Usage.day, "app": Usage.app, "model": Usage.model, "kind": Usage.kind}
+    chosen = [groups[name] for name in groups if name in (spec.get("group") or groups)]
+    where = [Usage.owner_id == owner]
+    if "from" in spec:
+        where.append(Usage.day >= _day(spec, "from"))
+    if "to" in spec:
+        where.append(Usage.day <= _day(spec, "to"))
+    if "app" in spec:
+        where.append(
+            Usage.app == str((await tx.one(App, spec["app"], owner=owner)).id if spec["app"] else "")
+        )
+    if "model" in spec:
+        where.append(Usage.model == spec["model"])
+    counts = {
+        "requests": Usage.requests,
+        "failed": Usage.failed,
+        "cut": Usage.cut,
+        "promptTokens": Usage.prompt_tokens,
+        "completionTokens": Usage.completion_tokens,
+        "totalTokens": Usage.prompt_tokens + Usage.completion_tokens,
+    }
+    query = select(*chosen, *(func.sum(column).label(name) for name, column in counts.items()))
+    order: Sequence[Any] = [column.desc() if column is Usage.day else column for column in chosen]
+    query = query.where(*where).group_by(*chosen).order_by(*order).limit(MOST_USAGE_ROWS)
+    rows = (await tx.execute(query)).mappings().all()
+    return [{name: int(row[name]) if name in counts else row[name] for name in row} for row in rows]
+
+
+def _day(spec: Mapping[str, Any], name: str) -> str:
+    try:
+        return date.fromisoformat(spec[name]).isoformat()
+    except ValueError:
+        raise Fault(CONSOLE_PARAMETER, f"param[{name}] invalid: it is a day such as 2024-01-31") from None

@@ -1,8 +1,7 @@
-"""Credentials over HTTP: `authenticate` for every route, and the two endpoints that issue tokens."""
+"""Accounts over HTTP: the two endpoints that issue tokens, limits, usage, and the switch of faults."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -12,110 +11,67 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.routing import Route as Path
 
-from qianfan.contract.errors import (
-    CONSOLE_ACCESS,
-    CONSOLE_PARAMETER,
-    IAM_FAILED,
-    TOKEN_EXPIRED,
-    TOKEN_INVALID,
-    Fault,
-)
-from qianfan.contract.routes import BEARER_TOKEN, TOKEN, Family
-from qianfan_platform.accounts.gate import MAX_BEARER_S, Caller, Denied, Gate
-from qianfan_platform.web import Refused, bodies
+from qianfan.contract import bodies as contract
+from qianfan.contract import routes
+from qianfan.contract.errors import CONSOLE_PARAMETER, Fault
+from qianfan.contract.routes import BEARER_TOKEN, TOKEN
+from qianfan_platform.accounts import operations
+from qianfan_platform.accounts.authentication import address_of, header_of, refusal, signed_by, signed_parts
+from qianfan_platform.accounts.gate import MAX_BEARER_S, Denied, Gate
+from qianfan_platform.accounts.limits import Limits
+from qianfan_platform.web import Call, Router, bodies
 from qianfan_platform.web.envelopes import Json
 from qianfan_platform.web.hot import failed, note
 
+router = Router()
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 _BODY_LIMIT: Final = 64 * 1024  # bytes of a token request
-# What published clients read, to tell a wrong access key from a wrong secret key
-_BCE_MESSAGES: Final = {
-    "unknown": "NotFound, cause: Could not find credential.",
-    "mismatch": "SignatureDoesNotMatch, cause: Fail to authn user: Signature does not match",
+_WIRE: Final = {
+    "requests_per_second": "requestsPerSecond",
+    "requests_per_minute": "requestsPerMinute",
+    "tokens_per_minute": "tokensPerMinute",
+    "requests_per_day": "requestsPerDay",
+    "total_tokens": "totalTokens",
 }
 
 
-def authenticator(gate: Gate) -> Callable[[Request, Family], Awaitable[Caller]]:
-    """`authenticate(request, family)` for web: raises Refused in the family's words."""
-
-    async def authenticate(request: Request, family: Family) -> Caller:
-        try:
-            return await _caller(gate, request)
-        except Denied as denied:
-            raise refusal(denied, family) from None
-
-    return authenticate
-
-
-async def _caller(gate: Gate, request: Request) -> Caller:
-    scope = request.scope
-    raw_query: bytes = scope.get("query_string", b"")
-    authorization = _header(scope, b"authorization")
-    if b"access_token=" in raw_query:
-        token = _query_value(raw_query, "access_token")
-        if token or not authorization:
-            return await gate.by_token(token or "")
-    scheme, _, rest = authorization.partition(" ")
-    if scheme.lower() == "bearer":
-        return await gate.by_bearer(rest.strip())
-    if not authorization:
-        raise Denied("missing", "the request has no access_token and no Authorization")
-    return await gate.by_signature(authorization, **_signed_parts(request))
+@router.v2(routes.LIMITS_SET, contract.SetLimits)
+async def set_limits(call: Call) -> Any:
+    """Set how fast an account or an app may go."""
+    meter = call.platform.meter
+    account, app = await operations.whose_limits(call.tx, call.owner, call.body, change=True)
+    given = {name: call.body[wire] for name, wire in _WIRE.items() if wire in call.body}
+    reset = call.body.get("reset", False)
+    await operations.set_limits(call.tx, account, app, given, reset=reset, read=meter.read)
+    return {"accountId": account, "app": app}
 
 
-def _signed_parts(request: Request) -> dict[str, Any]:
-    headers: dict[str, str] = {}
-    for name, value in request.scope["headers"]:
-        text = name.decode("latin-1").lower()
-        if text == "host" and text in headers:
-            raise Denied("malformed", "the request has two Host headers")
-        headers[text] = value.decode("utf-8", "replace")
-    raw_path = request.scope.get("raw_path") or request.scope["path"].encode()
-    query = parse_qsl(request.scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
-    return {
-        "method": request.method,
-        "raw_path": raw_path.split(b"?", 1)[0].decode("utf-8", "replace"),
-        "query": query,
-        "headers": headers,
+@router.v2(routes.LIMITS_DESCRIBE, contract.DescribeLimits, write=False)
+async def describe_limits(call: Call) -> Any:
+    """How fast an account or an app may go; 0 is no limit."""
+    account, app = await operations.whose_limits(call.tx, call.owner, call.body, change=False)
+    limits: Limits = call.platform.meter.limits(account, app)
+    return {"accountId": account, "app": app, **{wire: getattr(limits, name) for name, wire in _WIRE.items()}}
+
+
+@router.v2(routes.USAGE_DESCRIBE, contract.DescribeUsage, write=False)
+async def describe_usage(call: Call) -> Any:
+    """What was used, by app, model, kind and day (UTC), up to this moment."""
+    await call.platform.meter.flush()
+    rows = await operations.usage(call.tx, call.owner, call.body)
+    totals = {
+        name: sum(row[name] for row in rows)
+        for name in ("requests", "promptTokens", "completionTokens", "totalTokens")
     }
+    return {"usage": rows, "total": totals}
 
 
-def _header(scope: Any, wanted: bytes) -> str:
-    for name, value in scope["headers"]:
-        if name == wanted:
-            return str(value.decode("latin-1"))
-    return ""
-
-
-def _query_value(raw: bytes, wanted: str) -> str | None:
-    values = [
-        value for name, value in parse_qsl(raw.decode("latin-1"), keep_blank_values=True) if name == wanted
-    ]
-    return values[-1] if values else None
-
-
-def refusal(denied: Denied, family: Family) -> Fault:
-    """What a client of `family` is told when its credentials do not hold."""
-    by_token = denied.reason in ("token_invalid", "token_expired")
-    row = TOKEN_EXPIRED if denied.reason == "token_expired" else TOKEN_INVALID
-    if family == "openai":
-        return Refused(IAM_FAILED, status=401, headers={"WWW-Authenticate": "Bearer"})
-    if family == "inference":
-        if not by_token and denied.reason != "missing":
-            row = IAM_FAILED
-        return Refused(row, status=200, body={"error_code": row.code, "error_msg": row.text})
-    if by_token and family != "v2" and family != "token":
-        return Refused(row, status=200, body={"error_code": row.code, "error_msg": row.text})
-    if by_token:
-        return Refused(row, status=401, body={"requestId": "", "code": row.v2, "message": row.text})
-    message = _BCE_MESSAGES.get(denied.reason, f"AccessDenied, cause: Fail to authn user: {denied}")
-    return Refused(
-        CONSOLE_ACCESS,
-        message,
-        status=403,
-        headers={"X-Bce-Error-Code": "AccessDenied", "X-Bce-Error-Message": message},
-        body={"requestId": "", "code": "AccessDenied", "message": message},
-    )
+@router.v2(routes.FAULTS_SET, contract.SetFaults)
+async def set_faults(call: Call) -> Any:
+    """Let this account's calls ask for faults with the header X-Qianfan-Fault, or no longer."""
+    enabled = call.body["enabled"]
+    await operations.set_faults(call.tx, call.owner, enabled, read=call.platform.meter.read)
+    return {"enabled": enabled}
 
 
 def token_routes(gate: Gate) -> list[BaseRoute]:
@@ -129,7 +85,14 @@ def token_routes(gate: Gate) -> list[BaseRoute]:
             if grant != "client_credentials":
                 text = "grant_type must be client_credentials"
                 return Json({"error": "unsupported_grant_type", "error_description": text}, 400, _NO_STORE)
-            issued = await gate.issue_token(given.get("client_id", ""), given.get("client_secret", ""))
+            ak, address = given.get("client_id", ""), address_of(request.scope)
+            gate.attempts.check(address, ak)
+            try:
+                issued = await gate.issue_token(ak, given.get("client_secret", ""))
+            except Denied:
+                gate.attempts.failed(address, ak)
+                raise
+            gate.attempts.held(address, ak)
         except Denied as denied:
             return Json({"error_description": str(denied), "error": "invalid_client"}, 401, _NO_STORE)
         except Exception as error:
@@ -149,11 +112,17 @@ def token_routes(gate: Gate) -> list[BaseRoute]:
     async def bearer(request: Request) -> Response:
         note(request, route=BEARER_TOKEN.path)
         try:
-            authorization = _header(request.scope, b"authorization")
+            authorization = header_of(request.scope, b"authorization")
             if not authorization:
                 raise Denied("missing", "the request has no Authorization")
             life_s = _life(request.query_params.get("expireInSeconds", "3600"))
-            keys = await gate.signer(authorization, **_signed_parts(request))
+            address, key = address_of(request.scope), signed_by(authorization)
+            gate.attempts.check(address, key)
+            try:
+                keys = await gate.signer(authorization, **signed_parts(request))
+            except Denied:
+                gate.attempts.failed(address, key)
+                raise
             note(request, route=BEARER_TOKEN.path, owner=keys.owner)
             issued = await gate.issue_bearer(keys, life_s)
         except Denied as denied:

@@ -52,3 +52,44 @@ class BearerKey(Row):
 
     name: Mapped[str] = mapped_column(String(64))
     key_hash: Mapped[str] = mapped_column(String(64), unique=True)  # SHA-256, hex
+
+
+class Usage(Base):
+    """What one app used of one model on one day (UTC). `app` is "" for calls of the account's own keys."""
+
+    __tablename__ = "usage"
+
+    owner_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    app: Mapped[str] = mapped_column(String(20), primary_key=True)
+    model: Mapped[str] = mapped_column(String(160), primary_key=True)  # the name that was asked
+    kind: Mapped[str] = mapped_column(String(20), primary_key=True)
+    day: Mapped[str] = mapped_column(String(10), primary_key=True)  # 2024-01-31
+    service_id: Mapped[int | None] = mapped_column(default=None)
+    requests: Mapped[int]
+    failed: Mapped[int]  # of `requests`: ended with an error
+    cut: Mapped[int]  # of `requests`: the reader left before the end
+    prompt_tokens: Mapped[int]
+    completion_tokens: Mapped[int]
+
+
+class RateLimit(Base):
+    """Limits of one account (`app` is "") or of one of its apps; null takes the default, 0 is no limit."""
+
+    __tablename__ = "rate_limit"
+
+    owner_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    app: Mapped[str] = mapped_column(String(20), primary_key=True)
+    requests_per_second: Mapped[float | None] = mapped_column(default=None)
+    requests_per_minute: Mapped[int | None] = mapped_column(default=None)
+    tokens_per_minute: Mapped[int | None] = mapped_column(default=None)
+    requests_per_day: Mapped[int | None] = mapped_column(default=None)
+    total_tokens: Mapped[int | None] = mapped_column(default=None)
+
+
+class FaultSwitch(Base):
+    """An account whose calls may ask for faults with the header X-Qianfan-Fault."""
+
+    __tablename__ = "fault_switch"
+
+    owner_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    enabled: Mapped[bool] = mapped_column(default=False)

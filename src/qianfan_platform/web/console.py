@@ -25,9 +25,10 @@ from qianfan.contract.errors import (
 )
 from qianfan.contract.routes import Family, Route
 from qianfan_platform.web import bodies, idempotency, openapi
-from qianfan_platform.web.access import AccessLog, trace_of
+from qianfan_platform.web.access import trace_of
 from qianfan_platform.web.call import Authenticate, Call, Identity, Visit, base_url_of, source_of
 from qianfan_platform.web.envelopes import Json, answer, error_response, internal
+from qianfan_platform.web.front import Front
 from qianfan_platform.web.router import Entry, RawEntry, Router
 
 if TYPE_CHECKING:
@@ -46,10 +47,11 @@ def build_console(
     platform: Any,
     extra: Sequence[BaseRoute] = (),
     body_limit: int = bodies.DEFAULT_LIMIT,
-) -> FastAPI:
+) -> Front:
     """The application that answers every documented route.
 
-    extra: Starlette routes that go first, such as the hot ones of inference and the token endpoint.
+    extra: Starlette routes that go first, such as the hot ones of inference and the token endpoint; those with
+    no parameter but a last one are found by table (see Front).
     body_limit: bytes of a JSON body. What no router answers says so (NOT_BUILT); it is never a 404."""
     routers = list(routers)
     entries = [entry for router in routers for entry in router.entries]
@@ -78,8 +80,7 @@ def build_console(
     app.router.routes.append(Path("/openapi.json", lambda request: Json(document), methods=["GET"]))
     app.add_exception_handler(HTTPException, _unknown)
     app.add_exception_handler(Exception, _unexpected)
-    app.add_middleware(AccessLog)
-    return app
+    return Front(app, extra)
 
 
 def _served(routes: Iterable[BaseRoute]) -> Iterable[tuple[str, set[str]]]:
@@ -191,7 +192,10 @@ class _Console:
 def _entry(actions: dict[str | None, Entry], request: Request) -> Entry:
     if None in actions:
         return actions[None]
-    asked = request.query_params.get("Action", "")
+    named = request.query_params.getlist("Action")
+    if len(named) > 1:
+        raise Fault(CONSOLE_PARAMETER, "param[Action] invalid: the query names two actions", "name one")
+    asked = named[0] if named else ""
     entry = actions.get(asked)
     if entry is None:
         known = ", ".join(sorted(name for name in actions if name))

@@ -15,6 +15,19 @@ from qianfan.contract.routes import Family
 _TYPES: Final = {401: "invalid_request_error", 403: "access_denied", 429: "rate_limit_exceeded"}
 
 
+class _Spelt(bytes):
+    """A header name that keeps its capitals: the server asks for `lower()` before it writes the name."""
+
+    def lower(self) -> bytes:
+        return self
+
+
+def spelt(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """Raw headers written exactly so; some published clients match the case of `Content-Type` or
+    `X-Ratelimit-Limit-Requests`."""
+    return [(_Spelt(name.encode()), value.encode("latin-1")) for name, value in headers.items()]
+
+
 class Refused(Fault):
     """A Fault with an HTTP status and headers of its own, as refusals of credentials have.
 
@@ -86,14 +99,18 @@ def error_body(family: Family, fault: Fault, request_id: str) -> dict[str, Any]:
 
 
 def error_response(family: Family, fault: Fault, request_id: str) -> Json:
-    """An error as its family answers it: V1 with HTTP 200, the others with the row's status."""
+    """An error as its family answers it: V1 with HTTP 200, the others with the fault's or the row's status.
+
+    A fault may have `headers`, such as Retry-After."""
     if isinstance(fault, Refused):
         body = dict(fault.body) if fault.body is not None else error_body(family, fault, request_id)
         if "requestId" in body:
             body["requestId"] = request_id
         return Json(body, fault.status, fault.headers)
-    status = fault.row.status if family in ("v2", "openai", "token") else 200
-    return Json(error_body(family, fault, request_id), status)
+    status = getattr(fault, "status", fault.row.status) if family in ("v2", "openai", "token") else 200
+    response = Json(error_body(family, fault, request_id), status)
+    response.raw_headers += spelt(getattr(fault, "headers", {}))
+    return response
 
 
 def internal(family: Family) -> Fault:

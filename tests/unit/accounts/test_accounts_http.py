@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -16,10 +17,12 @@ from starlette.routing import Route
 
 from qianfan.contract import routes, signing
 from qianfan_platform.accounts import operations
+from qianfan_platform.accounts.authentication import authenticator
 from qianfan_platform.accounts.gate import Gate
-from qianfan_platform.accounts.routes import authenticator, token_routes
+from qianfan_platform.accounts.routes import token_routes
 from qianfan_platform.accounts.vault import Vault
 from qianfan_platform.web import Call, Router, build_console
+from qianfan_platform.web.access import GATHER_S
 from qianfan_platform.web.hot import Json, failed
 
 pytestmark = pytest.mark.anyio
@@ -216,6 +219,7 @@ async def test_no_credential_reaches_a_log_or_an_error(
         ).raw,
         (await place.signed(TASK, secret=canary)).raw,
     ]
+    await asyncio.sleep(GATHER_S + 0.1)
     assert "qianfan_platform.access" in caplog.text
     shown = caplog.text + repr(raws)
     for secret in (token, canary, place.keys.sk, place.keys.secret_key):

@@ -17,7 +17,7 @@ from qianfan.contract import routes
 from qianfan.contract.errors import NO_PERMISSION, TASK_NOT_FOUND, Fault
 from qianfan.contract.routes import Family, Route
 from qianfan_platform.web import Call, Router, Source, Visit, build_console
-from qianfan_platform.web.access import masked_query
+from qianfan_platform.web.access import GATHER_S, masked_query
 
 pytestmark = pytest.mark.anyio
 
@@ -323,6 +323,7 @@ async def test_the_access_log_has_one_json_line_without_secrets(
         {"name": "a", "sk": CANARY},
         Authorization=f"Bearer {CANARY}",
     )
+    await asyncio.sleep(GATHER_S + 0.1)
     lines = [record.getMessage() for record in caplog.records if record.name == "qianfan_platform.access"]
     assert len(lines) == 1
     line = orjson.loads(lines[0])

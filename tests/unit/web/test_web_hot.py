@@ -18,7 +18,7 @@ from starlette.routing import Route
 from qianfan.contract import sse
 from qianfan.contract.errors import MESSAGES, QPS_LIMIT, Fault
 from qianfan_platform.web import hot
-from qianfan_platform.web.access import AccessLog
+from qianfan_platform.web.front import Front
 
 pytestmark = pytest.mark.anyio
 
@@ -78,7 +78,7 @@ def app(endpoint: Endpoint) -> Any:
         Route("/stream", endpoint.stream, methods=["POST"]),
         Route("/plain/{family}", endpoint.plain, methods=["POST"]),
     ]
-    return AccessLog(Starlette(routes=routes))
+    return Front(Starlette(routes=routes), routes)
 
 
 async def leave(writer: asyncio.StreamWriter) -> None:

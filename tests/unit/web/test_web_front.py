@@ -1,0 +1,111 @@
+"""The front door: hot routes by table, ids, addresses behind a proxy; and figures as text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from qianfan.contract.errors import Fault
+from qianfan_platform.web.faults import Counts, Plan
+from qianfan_platform.web.front import Front
+from qianfan_platform.web.metrics import Metric, text
+
+pytestmark = pytest.mark.anyio
+
+
+async def told(request: Request) -> Response:
+    return PlainTextResponse(
+        f"{request.path_params} {request.url.scheme} {request.client and request.client.host}"
+    )
+
+
+async def rest(scope: Any, receive: Any, send: Any) -> None:
+    await PlainTextResponse("the rest")(scope, receive, send)
+
+
+@pytest.fixture
+def front() -> Front:
+    routes = [
+        Route("/plain", told, methods=["POST"]),
+        Route("/chat/{endpoint}", told, methods=["POST"]),
+        Route("/plugin/{endpoint}/", told, methods=["POST"]),
+        Route("/deep/{one}/{two}", told, methods=["POST"]),
+        Route("/asgi", rest),
+    ]
+    return Front(rest, routes)
+
+
+async def ask(front: Front, path: str, method: str = "POST", **headers: str) -> tuple[str, dict[str, str]]:
+    got: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        got.append(message)
+
+    scope = {
+        "type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": b"",
+        "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
+        "client": ("127.0.0.1", 1), "server": ("x", 1), "scheme": "http", "root_path": "",
+    }  # fmt: skip
+    await front(scope, receive, send)
+    return got[1]["body"].decode(), {n.decode(): v.decode() for n, v in got[0]["headers"]}
+
+
+@pytest.mark.parametrize(
+    ("path", "params"),
+    [
+        ("/plain", {}),
+        ("/chat/eb-instant", {"endpoint": "eb-instant"}),
+        ("/chat/我的 服务", {"endpoint": "我的 服务"}),
+        ("/plugin/abc/", {"endpoint": "abc"}),
+    ],
+)
+async def test_a_hot_route_is_found_by_its_path(front: Front, path: str, params: dict[str, str]) -> None:
+    """Exact, or with its last part as the parameter."""
+    assert (await ask(front, path))[0].startswith(str(params))
+
+
+@pytest.mark.parametrize(
+    "path", ["/chat", "/chat/", "/chat/a/b", "/plugin/abc", "/deep/a/b", "/plain/", "//plain", "/asgi", ""]
+)
+async def test_everything_else_is_left_to_the_rest(front: Front, path: str) -> None:
+    """Also routes that the table cannot hold, and other methods."""
+    assert (await ask(front, path))[0] == "the rest"
+    assert (await ask(front, "/plain", "GET"))[0] == "the rest"
+
+
+async def test_a_proxy_on_this_machine_names_the_client(front: Front) -> None:
+    """The nearest address that is not ours; what the client itself wrote further left does not count."""
+    answer, headers = await ask(
+        front, "/plain", x_forwarded_for="6.6.6.6, 9.9.9.9, 127.0.0.1", x_forwarded_proto="https"
+    )
+    assert answer == "{} https 9.9.9.9"
+    assert len(headers["x-baidu-request-id"]) == 24
+    assert front.answered == {("/plain", 200): 1}
+
+
+def test_figures_are_escaped() -> None:
+    """A label cannot end its line or its quotes."""
+    shown = text([Metric("a_total", "counter", "b", [({"c": 'x"\n\x1b'}, 1), ({}, 2.5)])])
+    assert shown.splitlines()[2:] == ['a_total{c="x\\"\\n?"} 1', "a_total 2.5"]
+
+
+@pytest.mark.parametrize("header", ["status=200", "delay=-1", "delay=nan", "cut", "=1", "boom=1", "drip=1e9"])
+def test_a_fault_that_makes_no_sense_is_named(header: str) -> None:
+    """Unknown names, and numbers out of range."""
+    with pytest.raises(Fault, match="X-Qianfan-Fault"):
+        Plan.parse(f"delay=1;{header}")
+
+
+def test_times_counts_for_each_account_and_header() -> None:
+    """The first two of each three, for each account apart; without `times` always."""
+    counts = Counts()
+    assert [counts.applies(1, "a", 2) for _ in range(6)] == [True, True, False, True, True, False]
+    assert counts.applies(2, "a", 2)
+    assert all(counts.applies(1, "b", 0) for _ in range(5))
