@@ -47,6 +47,14 @@ def serve(
     requests_per_day: Annotated[int, typer.Option(min=0, help="Likewise; days of UTC.")] = 0,
     total_tokens: Annotated[int, typer.Option(min=0, help="Likewise, ever.")] = 0,
     most_connections: Annotated[int | None, typer.Option(min=1, help="Open at once.")] = None,
+    answer_seconds: Annotated[float | None, typer.Option(min=1, help="Longest answer.")] = None,
+    stall_seconds: Annotated[
+        float | None, typer.Option(min=1, help="A reader that takes nothing for so long is cut.")
+    ] = None,
+    head_seconds: Annotated[float | None, typer.Option(min=1, help="Longest head of a request.")] = None,
+    body_seconds: Annotated[
+        float | None, typer.Option(min=1, help="Longest silence within a request's body.")
+    ] = None,
 ) -> None:
     """Run the platform until Ctrl-C. Keys are in DATA/credentials.json; `ready <url>` says it answers."""
     embedded.need_the_platform()
@@ -76,6 +84,10 @@ def serve(
         "--requests-per-day": requests_per_day,
         "--total-tokens": total_tokens,
         "--most-connections": most_connections,
+        "--answer-seconds": answer_seconds,
+        "--stall-seconds": stall_seconds,
+        "--head-seconds": head_seconds,
+        "--body-seconds": body_seconds,
     }
     for name, value in limits.items():
         command += [name, f"{value:g}" if isinstance(value, float) else str(value)] if value else []

@@ -8,43 +8,17 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any
 
 from qianfan.contract import models, train_types
-from qianfan_platform.catalogue.source import BadSource, Source
+from qianfan_platform.catalogue import rows
+from qianfan_platform.catalogue.rows import KINDS, CatalogueInvalid, Entry, Kind
 
-Kind = Literal["chat", "completions", "embeddings"]
-KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
-DTYPES: Final = ("f32", "f16", "bf16", "q8_0")
-TABLES: Final = ("models", "stand_ins", "serves", "trains")
-
-
-class CatalogueInvalid(ValueError):
-    """The operator's file cannot be used. The text names the file, the key and what is wrong."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Weights that can serve or train here. Sizes are bytes, `context` tokens of one sequence."""
-
-    name: str
-    engine: Literal["llamacpp", "echo"] = "llamacpp"
-    source: Source | None = None  # None only for echo
-    sha256: str = ""
-    size: int = 0
-    download: int = 0
-    licence: str = ""
-    languages: tuple[str, ...] = ()
-    kinds: tuple[Kind, ...] = ("chat",)
-    context: int = 2048
-    dtype: Literal["f32", "f16", "bf16", "q8_0"] = "f16"  # when packed from a folder
-    serve_as: Literal["", "f16", "bf16"] = ""  # widen a quantised file to this before serving it
-    trainable: bool = False
-    about: str = ""
+__all__ = ["KINDS", "Catalogue", "CatalogueInvalid", "Entry", "Kind", "Served", "Trained"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +51,7 @@ class Catalogue:
     stand_ins: Mapping[str, str]
     particular: Mapping[str, str]  # model → entry
     training: Mapping[str, str]  # train type → entry
+    aliases: Mapping[str, str]  # another spelling → documented name or endpoint
 
     @classmethod
     def load(cls, override: Path | None = None) -> Catalogue:
@@ -89,19 +64,20 @@ class Catalogue:
         name, folder = "catalogue.toml", Path()
         if override is not None:
             name, folder = override.name, override.resolve().parent
-            plain = _merged(plain, _read(override))
+            plain = rows.merged(plain, rows.read(override))
         return cls._from(plain, name, folder)
 
     @classmethod
     def _from(cls, plain: dict[str, Any], file: str, folder: Path) -> Catalogue:
-        entries = {name: _entry(name, row, file, folder) for name, row in plain["models"].items()}
-        for table in TABLES[1:]:
+        entries = {name: rows.entry(name, row, file, folder) for name, row in plain["models"].items()}
+        for table in ("stand_ins", "serves", "trains"):
             for key, target in plain.get(table, {}).items():
                 if target and target not in entries:
                     known = ", ".join(entries)
                     raise CatalogueInvalid(
                         f"{file}: {table}.{key} names {target!r}, which is no model; models: {known}"
                     )
+        _kinds_fit(plain, entries, file)
         for name in [plain.get("stand_ins", {}).get("training"), *plain.get("trains", {}).values()]:
             if name and not entries[name].trainable:
                 raise CatalogueInvalid(f"{file}: {name} stands for train types, but is not trainable")
@@ -110,20 +86,25 @@ class Catalogue:
             plain.get("stand_ins", {}),
             plain.get("serves", {}),
             plain.get("trains", {}),
+            {key.lower(): target for key, target in plain.get("aliases", {}).items()},
         )
 
     def serves(self, endpoint_or_model: str, kind: Kind | None = None) -> Served | None:
         """What answers for an endpoint such as `eb-instant`, or for a model name in any case; None: nothing does.
 
         kind: look only among models of this kind. A name goes before an endpoint of the same spelling."""
-        return self._index.get((endpoint_or_model.lower(), kind))
+        asked = endpoint_or_model.lower()
+        found = self._index.get((asked, kind))
+        if found is None and asked in self.aliases:
+            found = self._index.get((self.aliases[asked].lower(), kind))
+        return found
 
     @cached_property
     def _index(self) -> dict[tuple[str, Kind | None], Served]:
         found: dict[tuple[str, Kind | None], Served] = {}
-        rows = list(self.names())
+        served = list(self.names())
         for spelling in ("name", "endpoint"):
-            for row in rows:
+            for row in served:
                 for kind in (row.kind, None):
                     found.setdefault((getattr(row, spelling).lower(), kind), row)
         return found
@@ -164,6 +145,29 @@ class Catalogue:
                         yield _stand_in(name, one, name.lower(), self.entries[target])
 
 
+def _kinds_fit(plain: dict[str, Any], entries: Mapping[str, Entry], file: str) -> None:
+    """Whoever stands in for a kind, or for a documented name, must be of that kind. Raises CatalogueInvalid."""
+    wanted: list[tuple[str, Kind, str]] = []
+    for kind, target in plain.get("stand_ins", {}).items():
+        if kind in KINDS:
+            wanted.append((f"stand_ins.{kind}", kind, target))
+        elif kind != "training":
+            raise CatalogueInvalid(
+                f"{file}: stand_ins.{kind} is no kind; kinds: {', '.join(KINDS)}, training"
+            )
+    for one in KINDS:
+        documented = {name.lower() for name in models.table(one)}
+        for name, target in plain.get("serves", {}).items():
+            if name.lower() in documented:
+                wanted.append((f"serves.{name}", one, target))
+    for where, kind, target in wanted:
+        if target and kind not in entries[target].kinds:
+            raise CatalogueInvalid(
+                f"{file}: {where} names {target!r}, which serves {', '.join(entries[target].kinds)}, not {kind}; "
+                f'add "{kind}" to models.{target}.kinds, or name another model'
+            )
+
+
 def _stand_in(name: str, kind: Kind, endpoint: str, entry: Entry) -> Served:
     return Served(name, kind, endpoint, entry, stand_in=True, note=_note(name, entry, "served"))
 
@@ -171,78 +175,3 @@ def _stand_in(name: str, kind: Kind, endpoint: str, entry: Entry) -> Served:
 def _note(name: str, entry: Entry, done: str) -> str:
     about = f" ({entry.about})" if entry.about else ""
     return f"{name} is {done} by the stand-in {entry.name}{about}"
-
-
-def _read(override: Path) -> dict[str, Any]:
-    try:
-        plain = tomllib.loads(override.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise CatalogueInvalid(f"the catalogue file cannot be read: {problem}") from problem
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise CatalogueInvalid(f"{override.name} is not valid TOML: {problem}") from problem
-    for table, rows in plain.items():
-        if table not in TABLES:
-            raise CatalogueInvalid(f"{override.name}: unknown table [{table}]; tables: {', '.join(TABLES)}")
-        if not isinstance(rows, dict):
-            raise CatalogueInvalid(f"{override.name}: {table} must be a table")
-        for key, row in rows.items():
-            if not isinstance(row, dict if table == "models" else str):
-                shape = "a table" if table == "models" else "the name of a model"
-                raise CatalogueInvalid(f"{override.name}: {table}.{key} must be {shape}")
-    return plain
-
-
-def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Tables merge key by key. A model with a source of its own takes no hash or size from the one below."""
-    found = {table: dict(below.get(table, {})) for table in TABLES}
-    for table, rows in above.items():
-        for key, row in rows.items():
-            if table != "models":
-                found[table][key] = row
-                continue
-            old = dict(found[table].get(key, {}))
-            if "source" in row:
-                for stale in ("sha256", "size", "download"):
-                    old.pop(stale, None)
-            found[table][key] = {**old, **row}
-    return found
-
-
-def _entry(name: str, row: dict[str, Any], file: str, folder: Path) -> Entry:
-    known = {field.name: field for field in fields(Entry) if field.name != "name"}
-    values: dict[str, Any] = {}
-    for key, value in row.items():
-        where = f"{file}: models.{name}.{key}"
-        if key not in known:
-            raise CatalogueInvalid(f"{where} is unknown; keys: {', '.join(known)}")
-        if key == "source":
-            try:
-                value = Source.parse(str(value), folder)
-            except BadSource as problem:
-                raise CatalogueInvalid(f"{where}: {problem}") from problem
-        elif key in ("languages", "kinds"):
-            if not isinstance(value, list) or (key == "kinds" and not set(value) <= set(KINDS)):
-                raise CatalogueInvalid(f"{where} must be a list" + (f" of {KINDS}" if key == "kinds" else ""))
-            value = tuple(value)
-        elif key in ("size", "download", "context"):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise CatalogueInvalid(f"{where} must be a whole number above 0")
-        elif key == "trainable":
-            if not isinstance(value, bool):
-                raise CatalogueInvalid(f"{where} must be true or false")
-        elif not isinstance(value, str):
-            raise CatalogueInvalid(f"{where} must be a text")
-        values[key] = value
-    entry = Entry(name, **values)
-    if entry.engine not in ("llamacpp", "echo"):
-        raise CatalogueInvalid(f"{file}: models.{name}.engine is {entry.engine!r}; llamacpp or echo")
-    if entry.serve_as not in ("", "f16", "bf16"):
-        raise CatalogueInvalid(f"{file}: models.{name}.serve_as is {entry.serve_as!r}; f16 or bf16")
-    if entry.dtype not in DTYPES:
-        raise CatalogueInvalid(f"{file}: models.{name}.dtype is {entry.dtype!r}; one of {', '.join(DTYPES)}")
-    if entry.engine == "llamacpp":
-        if entry.source is None:
-            raise CatalogueInvalid(f"{file}: models.{name} needs a source")
-        if entry.source.needs_hash and not entry.sha256:
-            raise CatalogueInvalid(f"{file}: models.{name} comes over the network and needs a sha256")
-    return entry

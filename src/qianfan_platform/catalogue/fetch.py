@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, Final, Literal
 
-from qianfan_platform.catalogue.catalogue import Entry
+from qianfan_platform.catalogue.rows import Entry
 
 Step = Literal["waiting", "fetching", "checking", "unpacking", "building", "packing", "converting", "ready"]
 CHUNK: Final = 1024 * 1024  # bytes

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
+from urllib.parse import urlsplit
 
 SHAPES: Final = {
     "pypi": re.compile(
@@ -15,6 +16,7 @@ SHAPES: Final = {
     "modelscope": re.compile(r"(?P<place>[\w.-]+/[\w.-]+)(@(?P<version>[\w.-]+))?(#(?P<member>.+))?"),
     "path": re.compile(r"(?P<place>.+)"),
     "built-in": re.compile(r"(?P<place>tiny)"),
+    "openai": re.compile(r"(?P<place>https?://[^#\s]+)(#(?P<member>.+))?"),
 }
 COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
@@ -25,9 +27,11 @@ class BadSource(ValueError):
 
 @dataclass(frozen=True)
 class Source:
-    """`place`: package, repository, absolute path, or built-in name. `member`: the file in it, "" for all."""
+    """`place`: package, repository, absolute path, built-in name, or base URL of a server.
 
-    kind: Literal["pypi", "hf", "modelscope", "path", "built-in"]
+    `member`: the file in it, "" for all; of a server, the name that it knows the model by."""
+
+    kind: Literal["pypi", "hf", "modelscope", "path", "built-in", "openai"]
     place: str
     version: str = ""
     member: str = ""
@@ -45,7 +49,9 @@ class Source:
         parts = {"version": "", "member": "", **{k: v or "" for k, v in found.groupdict().items()}}
         if kind == "path":
             parts["place"] = str((folder / Path(rest).expanduser()).resolve())
-        if ".." in Path(parts["member"]).parts or Path(parts["member"]).is_absolute():
+        if kind == "openai":
+            parts["place"] = _base(parts["place"], text)
+        elif ".." in Path(parts["member"]).parts or Path(parts["member"]).is_absolute():
             raise BadSource(f"{text!r} names a file outside its package")
         if kind == "hf" and not parts["member"] and not COMMIT.fullmatch(parts["version"]):
             raise BadSource(
@@ -61,5 +67,24 @@ class Source:
         return self.kind in ("pypi", "hf", "modelscope") and bool(self.member)
 
     def __str__(self) -> str:
-        version = {"pypi": f"=={self.version}", "path": "", "built-in": ""}.get(self.kind, f"@{self.version}")
+        version = {"pypi": f"=={self.version}", "path": "", "built-in": "", "openai": ""}.get(
+            self.kind, f"@{self.version}"
+        )
         return f"{self.kind}:{self.place}{version if self.version else ''}{f'#{self.member}' if self.member else ''}"
+
+
+def _base(url: str, text: str) -> str:
+    """The base URL of an OpenAI-compatible server, without a slash at its end."""
+    found = urlsplit(url)
+    if found.username is not None or found.password is not None or found.query:
+        raise BadSource(
+            f"openai:{found.scheme}://{found.hostname}… must hold no user, password or query; name the "
+            "environment variable that holds the key with key_env"
+        )
+    try:
+        named = bool(found.hostname) and (found.port is None or found.port > 0)
+    except ValueError:
+        named = False
+    if not named:
+        raise BadSource(f"{text!r} names no host, or a port that is none")
+    return url.rstrip("/")

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from qianfan_platform.catalogue import fetch
-from qianfan_platform.catalogue.catalogue import Entry
 from qianfan_platform.catalogue.fetch import OnProgress, Progress, Step, WeightsFailed
+from qianfan_platform.catalogue.rows import Entry
 
 State = Literal["absent", "fetching", "ready"]
 PART: Final = ".part-"
@@ -90,7 +90,7 @@ class Weights:
 
     def state(self, entry: Entry) -> State:
         """Whether the engine's file is here. Reads no weights."""
-        if entry.source is None:
+        if not entry.has_weights or entry.source is None:
             return "ready"
         if entry.source.kind == "path":
             path = Path(entry.source.place)
@@ -254,7 +254,7 @@ def _clear(*paths: Path) -> None:
 
 
 def _source(entry: Entry) -> Any:
-    if entry.source is None:
+    if not entry.has_weights or entry.source is None:
         raise WeightsFailed(f"{entry.name} has no weights: it is answered by the engine {entry.engine}")
     if entry.source.kind == "path" and not Path(entry.source.place).exists():
         raise WeightsFailed(f"{entry.name}: nothing is at {entry.source.place}, where its source points")

@@ -1,6 +1,7 @@
-"""The echo engine: it answers what it is told. Tests and demos of the platform run on it.
+"""The echo engine: it answers what it is told. Tests, demos and benchmarks of the platform run on it.
 
-It says the last user message back, word by word, or what its script has for that message. A token is a word.
+It says the last message back, word by word, or what its script has for that message. A token is a word. It
+embeds, ranks and paints as well: what it makes depends on what it was told, and on nothing else.
 """
 
 from __future__ import annotations
@@ -10,38 +11,49 @@ import hashlib
 import json
 import math
 import re
+import struct
+import zlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, Literal
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
 
 from qianfan_platform.engines.protocol import (
     Delta,
     EngineFailed,
     EngineSpec,
+    ImageWish,
     Message,
     PromptTooLong,
     RequestRefused,
     Sampling,
+    Scores,
+    ToolCall,
+    Vectors,
 )
 
-DIMENSIONS = 64  # of an embedding
+DIMENSIONS: Final = 64  # of an embedding
+BREATH: Final = 32  # words between two chances for others to run
 WORD = re.compile(r"\s*\S+")
 
 
 class EchoEngine:
     """A running echo. Options of its spec:
 
-    script: answers by last user message; "*" answers every other. delay_s: before each word (0).
+    script: answers by last message; "*" answers every other. An answer is a text, or a function to call as
+    {"name": …, "arguments": {…}}, which is called when the request offers it. delay_s: before each word (0).
     fail: the text of the EngineFailed that ends an answer, after `fail_after` words (0).
-    An adapter is a JSON file with a script of its own, which goes first."""
+    file: a JSON file of these options. An adapter is a JSON file with a script of its own, which goes first."""
 
     def __init__(self, spec: EngineSpec) -> None:
         self.spec = spec
-        self._script: Mapping[str, str] = dict(spec.options.get("script") or {})
-        self._delay_s = float(spec.options.get("delay_s", 0.0))
-        self._fail: str | None = spec.options.get("fail")
-        self._fail_after = int(spec.options.get("fail_after", 0))
+        options = {**(_json(Path(spec.options["file"])) if "file" in spec.options else {}), **spec.options}
+        self._script: Mapping[str, Any] = dict(options.get("script") or {})
+        self._delay_s = float(options.get("delay_s", 0.0))
+        self._fail: str | None = options.get("fail")
+        self._fail_after = int(options.get("fail_after", 0))
         self._slots = asyncio.Semaphore(spec.parallel)
-        self._adapters = {adapter.name: _script(adapter.path) for adapter in spec.adapters}
+        self._adapters = {adapter.name: _json(adapter.path) for adapter in spec.adapters}
         self._closed = False
         self.working = 0  # answers under way
 
@@ -53,26 +65,50 @@ class EchoEngine:
             raise RequestRefused(
                 f"this engine has no adapter {adapter!r}; it has: {', '.join(self._adapters) or 'none'}"
             )
-        prompt = sum(len(words(str(message.get("content") or ""))) for message in messages)
+        prompt = sum(len(_said(message).split()) for message in messages)
         if prompt > self.spec.context:
             raise PromptTooLong(prompt, self.spec.context)
-        pieces, finish = self._answer(messages, sampling, adapter)
+        answer = self._answer(messages, sampling, adapter)
         async with self._slots:
             self.working += 1
             try:
+                if isinstance(answer, ToolCall):
+                    self._break(0)
+                    yield Delta("", "tool_calls", prompt, len(answer.arguments.split()), (answer,))
+                    return
+                pieces, cut = answer
                 for number, piece in enumerate(pieces):
                     self._break(number)
-                    await asyncio.sleep(self._delay_s)
+                    if self._delay_s:
+                        await asyncio.sleep(self._delay_s)
+                    elif number % BREATH == BREATH - 1:
+                        await asyncio.sleep(0)
                     yield Delta(piece)
                 self._break(len(pieces))
             finally:
                 self.working -= 1
-        yield Delta("", finish, prompt, len(pieces))
+        yield Delta("", "length" if cut else "stop", prompt, len(pieces))
 
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+    async def embed(self, texts: Sequence[str]) -> Vectors:
         """Hashed counts of words, of length 1: texts that share words are near. Raises EngineFailed."""
         self._break(0)
-        return [_counts(text) for text in texts]
+        return Vectors([_counts(text) for text in texts], sum(len(text.split()) for text in texts))
+
+    async def rerank(self, query: str, documents: Sequence[str]) -> Scores:
+        """The cosine of the embeddings: 1 for the same words. Raises EngineFailed."""
+        vectors = await self.embed([query, *documents])
+        asked, *rows = vectors.rows
+        return Scores([min(1.0, sum(map(float.__mul__, asked, row))) for row in rows], vectors.tokens)
+
+    async def paint(self, wish: ImageWish) -> list[bytes]:
+        """PNG files of one colour, which the prompt and the seed decide; the prompt is written in the file."""
+        self._break(0)
+        return [_png(wish, number) for number in range(wish.count)]
+
+    async def count_tokens(self, text: str) -> int:
+        """Words. Raises EngineFailed."""
+        self._break(0)
+        return len(text.split())
 
     def alive(self) -> bool:
         """False once closed, or when it was told to fail."""
@@ -90,15 +126,21 @@ class EchoEngine:
 
     def _answer(
         self, messages: Sequence[Message], sampling: Sampling, adapter: str | None
-    ) -> tuple[list[str], Literal["stop", "length"]]:
-        told = next((str(m.get("content") or "") for m in reversed(messages) if m["role"] == "user"), "")
-        script = {**self._script, **(self._adapters[adapter] if adapter else {})}
-        text = script.get(told, script.get("*", told))
+    ) -> ToolCall | tuple[list[str], bool]:
+        told = next((_said(m) for m in reversed(messages) if m["role"] in ("user", "tool")), "")
+        script = {**self._script, **self._adapters[adapter]} if adapter else self._script
+        answer = script.get(told, script.get("*", told))
+        if isinstance(answer, dict):
+            offered = sampling.tool_choice != "none" and answer["name"] in {t.name for t in sampling.tools}
+            if offered:
+                return _call(answer["name"], answer.get("arguments") or {})
+            answer = told
+        text = str(answer)
         ends = [place for stop in sampling.stop if stop and (place := text.find(stop)) >= 0]
         pieces = words(text[: min(ends)] if ends else text)
         if sampling.max_tokens is not None and len(pieces) > sampling.max_tokens:
-            return pieces[: sampling.max_tokens], "length"
-        return pieces, "stop"
+            return pieces[: sampling.max_tokens], True
+        return pieces, False
 
     def _break(self, done: int) -> None:
         if self._closed:
@@ -112,19 +154,48 @@ def words(text: str) -> list[str]:
     return WORD.findall(text)
 
 
-def _script(path: Any) -> dict[str, str]:
+def _said(message: Message) -> str:
+    content = message.get("content")
+    if isinstance(content, list):
+        return " ".join(str(part["text"]) for part in content if part.get("type") == "text")
+    return str(content or "")
+
+
+def _call(name: str, arguments: Mapping[str, Any]) -> ToolCall:
+    text = json.dumps(arguments, ensure_ascii=False)
+    return ToolCall("call_" + hashlib.sha256(f"{name} {text}".encode()).hexdigest()[:16], name, text)
+
+
+def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as problem:
         raise EngineFailed(
-            f"the adapter {path.name} of an echo engine must be a JSON object: {problem}"
+            f"the file {path.name} of an echo engine must be a JSON object: {problem}"
         ) from problem
-    return dict(found)
 
 
 def _counts(text: str) -> list[float]:
     vector = [0.0] * DIMENSIONS
     for word in text.lower().split():
-        vector[hashlib.sha256(word.encode()).digest()[0] % DIMENSIONS] += 1.0
+        vector[_place(word)] += 1.0
     length = math.sqrt(sum(x * x for x in vector)) or 1.0
     return [x / length for x in vector]
+
+
+@lru_cache(maxsize=4096)
+def _place(word: str) -> int:
+    return hashlib.sha256(word.encode()).digest()[0] % DIMENSIONS
+
+
+def _png(wish: ImageWish, number: int) -> bytes:
+    width, height = wish.size
+    colour = hashlib.sha256(f"{wish.prompt} {wish.seed} {number}".encode()).digest()[:3]
+    rows = zlib.compress((b"\0" + colour * width) * height, level=1)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    note = chunk(b"iTXt", b"Description\0\0\0\0\0" + wish.prompt.encode())
+    return b"\x89PNG\r\n\x1a\n" + head + note + chunk(b"IDAT", rows) + chunk(b"IEND", b"")

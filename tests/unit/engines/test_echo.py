@@ -15,9 +15,11 @@ from qianfan_platform.engines.protocol import (
     Engine,
     EngineFailed,
     EngineSpec,
+    ImageWish,
     PromptTooLong,
     RequestRefused,
     Sampling,
+    Tool,
 )
 from qianfan_platform.engines.start import start
 
@@ -121,7 +123,8 @@ def test_embeddings_of_texts_that_share_words_are_near() -> None:
     """Cosine 1 with itself, more with a likeness than with a stranger."""
 
     async def embed() -> list[list[float]]:
-        return await (await start(EngineSpec("echo"))).embed(["a red fox", "the red fox", "blue sea"])
+        engine = await start(EngineSpec("echo"))
+        return (await engine.embed(["a red fox", "the red fox", "blue sea"])).rows
 
     fox, other_fox, sea = asyncio.run(embed())
 
@@ -130,3 +133,76 @@ def test_embeddings_of_texts_that_share_words_are_near() -> None:
 
     assert cosine(fox, fox) == pytest.approx(1.0)
     assert cosine(fox, other_fox) > cosine(fox, sea)
+
+
+WEATHER = Tool("weather", "The weather in a city")
+
+
+def test_a_script_calls_a_function_that_is_offered() -> None:
+    """When it is; otherwise the message is said. After its result comes what the script says to that."""
+    script = {"rain?": {"name": "weather", "arguments": {"city": "Rome"}}, "sun": "It is sunny."}
+    asked = [{"role": "user", "content": "rain?"}]
+    (call,) = answer(Sampling(tools=(WEATHER,)), messages=asked, options={"script": script})
+    assert call.finish_reason == "tool_calls"
+    assert (call.tool_calls[0].name, json.loads(call.tool_calls[0].arguments)) == (
+        "weather",
+        {"city": "Rome"},
+    )
+    for none in (Sampling(), Sampling(tools=(WEATHER,), tool_choice="none")):
+        assert answer(none, messages=asked, options={"script": script})[0].text == "rain?"
+    told = [*asked, {"role": "tool", "tool_call_id": call.tool_calls[0].id, "content": "sun"}]
+    said = answer(Sampling(tools=(WEATHER,)), messages=told, options={"script": script})
+    assert "".join(delta.text for delta in said) == "It is sunny."
+
+
+def test_its_options_may_come_from_a_file(tmp_path: Path) -> None:
+    """As a catalogue gives them; a file that is no object is an error with its name."""
+    path = tmp_path / "options.json"
+    path.write_text(json.dumps({"script": {"*": "from the file"}}))
+    assert answer(options={"file": str(path)})[0].text == "from"
+    path.write_text("[")
+    with pytest.raises(EngineFailed, match=r"options\.json of an echo engine must be a JSON object"):
+        answer(options={"file": str(path)})
+
+
+def test_it_ranks_paints_and_counts() -> None:
+    """Every method of an engine has an answer that depends on what it is told."""
+
+    async def ask() -> None:
+        engine = await start(EngineSpec("echo"))
+        scores = await engine.rerank("a red fox", ["blue sea", "the red fox", "a red fox"])
+        assert scores.values == sorted(scores.values)
+        assert scores.values[-1] == pytest.approx(1.0)
+        assert scores.tokens == 3 + 2 + 3 + 3
+        one, two = await engine.paint(ImageWish("a fox", size=(64, 32), count=2, seed=1))
+        assert one[:8] == b"\x89PNG\r\n\x1a\n"
+        assert (int.from_bytes(one[16:20], "big"), int.from_bytes(one[20:24], "big")) == (64, 32)
+        assert b"a fox" in one
+        assert one != two
+        assert [one, two] == await engine.paint(ImageWish("a fox", size=(64, 32), count=2, seed=1))
+        assert await engine.count_tokens("one two") == 2
+
+    asyncio.run(ask())
+
+
+def test_a_long_answer_lets_others_run() -> None:
+    """Though it never waits for anything."""
+
+    async def ask() -> int:
+        engine: Any = await start(EngineSpec("echo"))
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        beside = asyncio.create_task(other())
+        messages = [{"role": "user", "content": "word " * 1000}]
+        async for _ in engine.generate(messages, Sampling()):
+            pass
+        beside.cancel()
+        return turns
+
+    assert asyncio.run(ask()) > 20

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,9 +26,12 @@ from qianfan_platform.engines.protocol import (
     Delta,
     EngineFailed,
     EngineSpec,
+    ImageWish,
     PromptTooLong,
     RequestRefused,
     Sampling,
+    Tool,
+    Vectors,
 )
 from qianfan_platform.engines.start import start
 
@@ -84,11 +90,130 @@ def test_top_k_of_one_is_greedy_and_a_penalty_changes_the_answer(engine, run) ->
 
 def test_an_answer_with_a_schema_is_json_of_it(engine, run) -> None:
     """Even a model that knows nothing writes JSON when it is held to a schema."""
-    import json
-
     schema = {"type": "object", "properties": {"kind": {"enum": ["cat", "dog"]}}, "required": ["kind"]}
     said = run(text(engine, Sampling(temperature=1.0, seed=2, max_tokens=200, json_schema=schema)))
     assert json.loads(said)["kind"] in ("cat", "dog")
+
+
+HARD = {
+    "type": "object",
+    "properties": {
+        "code": {"type": "string", "pattern": r"^\d{3}-[a-z]{2}$"},
+        "day": {"type": "string", "format": "date"},
+        "size": {"type": "integer", "minimum": 3, "maximum": 20},
+        "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "minItems": 2, "maxItems": 3},
+        "next": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/point"}]},
+    },
+    "required": ["code", "day", "size", "tags", "next"],
+    "$defs": {"point": {"type": "object", "properties": {"x": {"const": 1}}, "required": ["x"]}},
+}
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_hard_schema_is_followed_to_the_letter(seed: int, engine, run) -> None:
+    """Patterns, formats, bounds, unions and references, by a model that knows none of it."""
+    said = run(text(engine, Sampling(temperature=1.0, seed=seed, max_tokens=300, json_schema=HARD)))
+    found = json.loads(said)
+    assert list(found) == ["code", "day", "size", "tags", "next"]
+    assert re.fullmatch(r"\d{3}-[a-z]{2}", found["code"])
+    assert datetime.date.fromisoformat(found["day"])
+    assert 3 <= found["size"] <= 20
+    assert 2 <= len(found["tags"]) <= 3
+    assert set(found["tags"]) <= {"a", "b"}
+    assert found["next"] in (None, {"x": 1})
+
+
+def test_any_object_is_json_too(engine, run) -> None:
+    """An empty schema asks for an object."""
+    said = run(text(engine, Sampling(temperature=1.0, seed=2, max_tokens=300, json_schema={})))
+    assert isinstance(json.loads(said), dict)
+
+
+def test_a_schema_bomb_is_refused_and_nobody_waits_for_it(engine, run) -> None:
+    """Before it reaches the engine, which goes on answering others."""
+    bomb = {"type": "string", "pattern": "^((a{1,100}){1,100}){1,100}$"}
+
+    async def ask() -> float:
+        began = time.monotonic()
+        with pytest.raises(RequestRefused, match="repeats of the pattern"):
+            await deltas(engine, Sampling(json_schema=bomb))
+        await deltas(engine, Sampling(max_tokens=2))
+        return time.monotonic() - began
+
+    assert run(ask()) < 1.0
+
+
+def test_the_widest_schema_that_passes_holds_up_nobody(engine, run) -> None:
+    """A thousand choices: the answer begins within seconds, and a neighbour's goes on."""
+    wide = {"enum": [f"choice number {n} of many" for n in range(1000)]}
+
+    async def ask() -> tuple[str, float]:
+        began = time.monotonic()
+        said, _ = await asyncio.gather(
+            text(engine, Sampling(temperature=1.0, seed=5, max_tokens=100, json_schema=wide)),
+            deltas(engine, Sampling(max_tokens=20)),
+        )
+        return said, time.monotonic() - began
+
+    said, took = run(ask())
+    assert json.loads(said) in wide["enum"]
+    assert took < 5.0
+
+
+FEED = Tool(
+    "feed",
+    "Feed an animal",
+    {"type": "object", "properties": {"animal": {"enum": ["cat", "dog"]}}, "required": ["animal"]},
+)
+
+
+def test_a_function_is_called_with_arguments_of_its_schema(engine, run) -> None:
+    """By a model that knows nothing: the schema holds it."""
+    sampling = Sampling(temperature=1.0, seed=4, max_tokens=80, tools=(FEED,), tool_choice="required")
+    last = run(deltas(engine, sampling))[-1]
+    assert (last.finish_reason, last.text) == ("tool_calls", "")
+    (call,) = last.tool_calls
+    assert call.name == "feed"
+    assert json.loads(call.arguments)["animal"] in ("cat", "dog")
+    assert last.prompt_tokens > 100
+    assert last.completion_tokens > 10
+
+
+def test_a_call_that_was_cut_is_no_call(engine, run) -> None:
+    """max_tokens ends it: the reason is length, and nothing half is handed on."""
+    sampling = Sampling(temperature=1.0, seed=4, max_tokens=10, tools=(FEED,), tool_choice="required")
+    last = run(deltas(engine, sampling))[-1]
+    assert (last.finish_reason, last.tool_calls, last.text) == ("length", (), "")
+
+
+def test_an_answer_has_at_least_min_tokens(engine, run) -> None:
+    """The end and stop words wait until then; max_tokens still bounds it."""
+    whole = run(deltas(engine, Sampling(temperature=0, max_tokens=60)))
+    least = run(deltas(engine, Sampling(temperature=0, max_tokens=60, min_tokens=50)))
+    stop = "".join(delta.text for delta in whole)[4:6]
+    cut = run(deltas(engine, Sampling(temperature=0, max_tokens=60, min_tokens=30, stop=(stop,))))
+    assert 50 <= least[-1].completion_tokens <= 60
+    assert least[-1].prompt_tokens == whole[-1].prompt_tokens
+    assert 30 <= cut[-1].completion_tokens <= 60
+    exact = run(deltas(engine, Sampling(temperature=0, max_tokens=12, min_tokens=40)))
+    assert (exact[-1].completion_tokens, exact[-1].finish_reason) == (12, "length")
+
+
+def test_penalties_reach_the_engine(engine, run) -> None:
+    """Either changes what is said."""
+    plain = Sampling(temperature=1.5, top_p=1.0, seed=3, max_tokens=40)
+    said = {
+        run(text(engine, replace(plain, **more)))
+        for more in ({}, {"frequency_penalty": 2.0}, {"presence_penalty": 2.0})
+    }
+    assert len(said) == 3
+
+
+def test_tokens_are_counted_without_a_template(engine, run) -> None:
+    """Names of special tokens are plain text."""
+    assert run(engine.count_tokens("zzz")) == 3
+    assert run(engine.count_tokens("")) == 0
+    assert run(engine.count_tokens("<|im_end|>")) > 3
 
 
 def test_a_prompt_that_does_not_fit_is_refused_with_numbers(engine, run) -> None:
@@ -192,7 +317,7 @@ def test_the_port_is_closed_to_those_without_the_key(engine, run) -> None:
     import urllib.request
 
     with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(f"http://127.0.0.1:{engine._child.port}/slots")
+        urllib.request.urlopen(f"http://127.0.0.1:{engine._child.said['port']}/slots")
     assert caught.value.code == 401
     caught.value.close()
 
@@ -204,24 +329,51 @@ def test_an_unknown_adapter_is_refused(engine, run) -> None:
 
 
 def test_an_engine_that_answers_does_not_embed(engine, run) -> None:
-    """The error says how to start one that does."""
-    with pytest.raises(EngineFailed, match="embedding=True"):
+    """Nor does it rank or paint; the error says what to name instead."""
+    with pytest.raises(RequestRefused, match='kind "embeddings"'):
         run(engine.embed(["a"]))
+    with pytest.raises(RequestRefused, match='kind "reranker"'):
+        run(engine.rerank("a", ["b"]))
+    with pytest.raises(RequestRefused, match='kind "text2image"'):
+        run(engine.paint(ImageWish("a")))
 
 
 def test_an_engine_started_to_embed_does(tiny_gguf, run) -> None:
     """A unit vector for each text."""
 
-    async def embed() -> list[list[float]]:
-        engine = await start(spec(tiny_gguf, options={"embedding": True}))
+    async def embed() -> Vectors:
+        engine = await start(spec(tiny_gguf, options={"embeddings": True}))
         try:
-            return await engine.embed(["a red fox", "the sea"])
+            with pytest.raises(RequestRefused, match="it does not answer"):
+                await deltas(engine, Sampling())
+            found = await engine.embed(["a red fox", "the sea"])
+            assert found.tokens == sum([await engine.count_tokens(t) for t in ("a red fox", "the sea")])
+            return found
         finally:
             await engine.close()
 
-    vectors = run(embed())
+    vectors = run(embed()).rows
     assert [len(vector) for vector in vectors] == [128, 128]
     assert sum(x * x for x in vectors[0]) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_an_engine_started_to_rank_does(tiny_gguf, run) -> None:
+    """A score between 0 and 1 for each document, in the order given. What they say, a model made for it knows."""
+
+    async def rank() -> None:
+        engine = await start(spec(tiny_gguf, options={"reranker": True}))
+        try:
+            one = await engine.rerank("a fox", ["the fox", "the sea"])
+            two = await engine.rerank("a fox", ["the sea", "the fox"])
+            assert one.values == pytest.approx(list(reversed(two.values)), abs=1e-3)
+            assert all(0.0 <= value <= 1.0 for value in one.values)
+            assert one.tokens > 10
+            with pytest.raises(RequestRefused, match='kind "embeddings"'):
+                await engine.embed(["a"])
+        finally:
+            await engine.close()
+
+    run(rank())
 
 
 def test_a_killed_process_fails_the_answer_and_is_not_alive(tiny_gguf, run) -> None:
@@ -313,7 +465,8 @@ def test_a_file_that_is_no_model_fails_with_the_childs_words(tmp_path, run) -> N
     """The log of llama.cpp is in the error."""
     (tmp_path / "bad.gguf").write_bytes(b"no model")
     with pytest.raises(
-        EngineFailed, match=r"while it loaded bad\.gguf; its last log lines:\n(.*\n)*.*invalid magic"
+        EngineFailed,
+        match=r"while it loaded the model bad\.gguf; its last log lines:\n(.*\n)*.*invalid magic",
     ):
         run(start(spec(tmp_path / "bad.gguf")))
 

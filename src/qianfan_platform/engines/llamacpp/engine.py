@@ -8,11 +8,14 @@ import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from qianfan_platform.engines.llamacpp.child import Child, Pulse
-from qianfan_platform.engines.llamacpp.http import ConnectionLost, Upstream
-from qianfan_platform.engines.llamacpp.server import Launch
+from qianfan_platform.engines.calling import calling
+from qianfan_platform.engines.child import Child, Pulse
+from qianfan_platform.engines.http import ConnectionLost
+from qianfan_platform.engines.llamacpp.answers import answer
+from qianfan_platform.engines.llamacpp.http import Upstream
+from qianfan_platform.engines.llamacpp.server import Launch, Use
 from qianfan_platform.engines.protocol import (
     Delta,
     EngineFailed,
@@ -20,24 +23,36 @@ from qianfan_platform.engines.protocol import (
     Message,
     RequestRefused,
     Sampling,
+    Scores,
+    Vectors,
 )
+from qianfan_platform.engines.refusing import Refusing
+from qianfan_platform.engines.relevance import within_one
+from qianfan_platform.engines.schemas import check
+from qianfan_platform.engines.tools import flat
 
 FORCE = 10_000.0  # logit bias that makes a token certain, whatever its logit
 
 
-class LlamaCppEngine:
+MODULE = "qianfan_platform.engines.llamacpp.server"
+
+
+class LlamaCppEngine(Refusing):
     """A running llama.cpp server. Belongs to the event loop that started it.
 
-    Options of its spec: `idle_s` (120): longest silence in an answer; `start_timeout_s` (300); `embedding`
-    (False): embed texts instead of answering; `prompt_cache_mib` (256); `gpu_layers` (-1)."""
+    Options of its spec: `idle_s` (120): longest silence in an answer; `start_timeout_s` (300); `embeddings`
+    (False): embed texts instead of answering; `reranker` (False): rank documents instead, with a model made for
+    it; `prompt_cache_mib` (256); `gpu_layers` (-1)."""
 
     def __init__(self, spec: EngineSpec, child: Child, upstream: Upstream) -> None:
         self.spec = spec
         self._child = child
+        self._model = spec.model.name if spec.model else ""
         self._http = upstream
         self._adapters = {adapter.name: number for number, adapter in enumerate(spec.adapters)}
         # First come, first served; what runs inside is never queued, so silence there means hung.
         self._slots = asyncio.Semaphore(spec.parallel)
+        self._use = _use(spec)
         self._pulse = Pulse()
         self._closed = False
 
@@ -45,11 +60,16 @@ class LlamaCppEngine:
     async def start(cls, spec: EngineSpec) -> LlamaCppEngine:
         """The engine, once a token has come out of it. Raises EngineFailed with its last log lines."""
         launch = _launch(spec)
-        child = await Child.start(launch, timeout_s=float(spec.options.get("start_timeout_s", 300)))
+        child = await Child.start(
+            MODULE,
+            launch.line(),
+            f"the model {spec.model.name}" if spec.model else "a model",
+            timeout_s=float(spec.options.get("start_timeout_s", 300)),
+        )
         engine = cls(
             spec,
             child,
-            Upstream(child.port, launch.api_key, idle_s=float(spec.options.get("idle_s", 120))),
+            Upstream(int(child.said["port"]), launch.api_key, idle_s=float(spec.options.get("idle_s", 120))),
         )
         try:
             await engine._check_adapters()
@@ -65,40 +85,64 @@ class LlamaCppEngine:
         """Pieces of the answer; the last has the finish reason and the engine's token counts.
 
         Raises PromptTooLong, RequestRefused, EngineFailed. Leaving (aclose) hangs up and frees the slot."""
-        body = {
-            "messages": [{"role": m["role"], "content": m.get("content") or ""} for m in messages],
-            "stream": True,
-            "stream_options": {"include_usage": True},
-            "return_progress": True,  # long prompts: a sign of life for each batch
-            **_sampling(sampling),
-            **self._lora(adapter),
-        }
-        finish: Literal["stop", "length"] = "stop"
-        usage: dict[str, int] = {}
+        if self._use != "answers":
+            raise RequestRefused(
+                f'this model serves {self._use}, it does not answer; name one of kind "chat"'
+            )
+        if sampling.json_schema is not None:
+            check(sampling.json_schema)
+        if sampling.tools:
+            pieces = calling(
+                lambda asked, held: self._answer(asked, held, adapter, lenient=True), messages, sampling
+            )
+        else:
+            pieces = self._answer(flat(messages), sampling, adapter)
+        async with aclosing(pieces):
+            async for delta in pieces:
+                yield delta
+
+    async def _answer(
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        adapter: str | None,
+        *,
+        lenient: bool = False,
+    ) -> AsyncGenerator[Delta, None]:
+        """One answer in words, in a slot of its own. Messages hold texts only."""
+        lora = self._lora(adapter)
         async with self._slots:
             self._must_live()
             try:
-                async with aclosing(self._http.events("v1/chat/completions", body)) as events:  # type: ignore[type-var]
-                    async for event in events:
+                async with aclosing(answer(self._http, messages, sampling, lora, lenient=lenient)) as pieces:
+                    async for delta in pieces:
                         self._pulse.beat()
-                        usage = event.get("usage") or usage
-                        for choice in event.get("choices") or ():
-                            if choice.get("finish_reason"):
-                                finish = "length" if choice["finish_reason"] == "length" else "stop"
-                            if text := choice["delta"].get("content"):
-                                yield Delta(text)
+                        if delta.text or delta.finish_reason:
+                            yield delta
             except EngineFailed as problem:
                 raise await self._explained(problem) from problem
-        yield Delta("", finish, usage.get("prompt_tokens"), usage.get("completion_tokens"))
 
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """A vector for each text, of length 1. Raises EngineFailed unless started with `embedding`."""
-        if not self.spec.options.get("embedding"):
-            raise EngineFailed(
-                f"{self._child.model} was started to answer, not to embed; start it with the option embedding=True"
-            )
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        """A vector for each text. Raises RequestRefused unless started with the option `embeddings`."""
+        if self._use != "embeddings":
+            return await super().embed(texts)
         answer = await self._ask("v1/embeddings", {"input": list(texts)})
-        return [row["embedding"] for row in sorted(answer["data"], key=lambda row: row["index"])]
+        rows = [row["embedding"] for row in sorted(answer["data"], key=lambda row: row["index"])]
+        return Vectors(rows, int(answer["usage"]["prompt_tokens"]))
+
+    async def rerank(self, query: str, documents: Sequence[str]) -> Scores:
+        """Relevance by a model made for it. Raises RequestRefused unless started with the option `reranker`."""
+        if self._use != "reranker":
+            return await super().rerank(query, documents)
+        answer = await self._ask("v1/rerank", {"query": query, "documents": list(documents)})
+        rows = sorted(answer["results"], key=lambda row: row["index"])
+        return Scores(
+            within_one([row["relevance_score"] for row in rows]), int(answer["usage"]["prompt_tokens"])
+        )
+
+    async def count_tokens(self, text: str) -> int:
+        """Tokens of a text, without any template; names of special tokens are plain text."""
+        return len(await self.tokenize(text, special=False))
 
     async def tokenize(self, text: str, *, special: bool = True) -> list[int]:
         """Token ids of a text. `special`: names of special tokens count as those tokens."""
@@ -165,7 +209,7 @@ class LlamaCppEngine:
         except TimeoutError:
             if self._pulse.age() > timeout_s:
                 raise EngineFailed(
-                    f"no token came out of {self._child.model} within {timeout_s:g} s{self._child.last_words()}"
+                    f"no token came out of {self._model} within {timeout_s:g} s{self._child.last_words()}"
                 ) from None
 
     async def close(self) -> None:
@@ -184,8 +228,11 @@ class LlamaCppEngine:
         return sum(bool(slot["is_processing"]) for slot in await self._http.get("slots"))
 
     async def _probe(self) -> None:
-        if self.spec.options.get("embedding"):
+        if self._use == "embeddings":
             await self.embed(["probe"])
+            return
+        if self._use == "reranker":
+            await self.rerank("probe", ["probe"])
             return
         tokens = 0
         async for delta in self.generate(
@@ -193,9 +240,7 @@ class LlamaCppEngine:
         ):
             tokens = delta.completion_tokens or tokens
         if tokens < 1:
-            raise EngineFailed(
-                f"{self._child.model} loads, but no token comes out of it{self._child.last_words()}"
-            )
+            raise EngineFailed(f"{self._model} loads, but no token comes out of it{self._child.last_words()}")
 
     async def _check_adapters(self) -> None:
         """An adapter that the server did not take would serve the base under a wrong name."""
@@ -245,10 +290,8 @@ class LlamaCppEngine:
 
     def _dead(self) -> EngineFailed:
         if self._closed:
-            return EngineFailed(f"the engine of {self._child.model} was closed")
-        return EngineFailed(
-            f"the engine of {self._child.model} {self._child.ending()}{self._child.last_words()}"
-        )
+            return EngineFailed(f"the engine of {self._model} was closed")
+        return EngineFailed(f"the engine of {self._model} {self._child.ending()}{self._child.last_words()}")
 
 
 def _launch(spec: EngineSpec) -> Launch:
@@ -267,7 +310,7 @@ def _launch(spec: EngineSpec) -> Launch:
         parallel=spec.parallel,
         threads=spec.threads or max(1, cores() - 1),
         adapters=[str(Path(adapter.path).resolve()) for adapter in spec.adapters],
-        embedding=bool(spec.options.get("embedding", False)),
+        use=_use(spec),
         # llama.cpp hands a remembered prompt to any request, also to one with another adapter, whose answers it
         # spoils: with adapters, nothing is remembered beyond the slot, which does look at the adapter.
         prompt_cache_mib=0 if spec.adapters else int(spec.options.get("prompt_cache_mib", 256)),
@@ -275,24 +318,13 @@ def _launch(spec: EngineSpec) -> Launch:
     )
 
 
+def _use(spec: EngineSpec) -> Use:
+    """What the process is for."""
+    if spec.options.get("embeddings"):
+        return "embeddings"
+    return "reranker" if spec.options.get("reranker") else "answers"
+
+
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _sampling(sampling: Sampling) -> dict[str, Any]:
-    """The request fields of a Sampling; what is None is left to the engine."""
-    fields: dict[str, Any] = {
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "min_p": 0.0,  # llama.cpp's own 0.05 would cut more than top_p says
-        "top_k": sampling.top_k,
-        "repeat_penalty": sampling.penalty_score,
-        "stop": list(sampling.stop) or None,
-        "max_tokens": sampling.max_tokens,
-        "seed": sampling.seed,
-    }
-    if sampling.json_schema is not None:
-        schema = {"schema": dict(sampling.json_schema)}
-        fields["response_format"] = {"type": "json_schema", "json_schema": schema}
-    return {name: value for name, value in fields.items() if value is not None}

@@ -17,6 +17,9 @@ import signal
 import sys
 import threading
 from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+Use = Literal["answers", "embeddings", "reranker"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Launch:
     parallel: int
     threads: int
     adapters: list[str] = field(default_factory=list)
-    embedding: bool = False
+    use: Use = "answers"
     prompt_cache_mib: int = 256  # finished prompts kept in memory; llama.cpp's own default is 8192
     gpu_layers: int = -1  # -1: as many as fit, none without a GPU
 
@@ -87,11 +90,14 @@ def serve(launch: Launch):  # type: ignore[no-untyped-def]
     params.ui = False
     params.sse_ping_interval = -1  # silence must be heard as silence: that is how a hang is found
     params.verbosity = 1  # errors
-    if launch.embedding:
+    if launch.use != "answers":
+        pooling = xllamacpp.llama_pooling_type
         params.embedding = True
         params.n_batch = params.n_ubatch = launch.context  # a text must fit one batch
-        if params.pooling_type == xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_UNSPECIFIED:
-            params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+        if launch.use == "reranker":
+            params.pooling_type = pooling.LLAMA_POOLING_TYPE_RANK
+        elif params.pooling_type == pooling.LLAMA_POOLING_TYPE_UNSPECIFIED:
+            params.pooling_type = pooling.LLAMA_POOLING_TYPE_MEAN
     return xllamacpp.Server(params)
 
 

@@ -1,0 +1,152 @@
+"""The parent's side of an engine's child process: start it, keep its last words, end it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import IO, Any
+
+from qianfan_platform.engines.protocol import EngineFailed
+
+
+class Child:
+    """A running process of ours. `said` is the JSON object that it printed when it was ready.
+
+    It is told one line on stdin, prints one line on stdout when it is ready, and ends when stdin closes. A plain
+    process with a thread for its log, not asyncio's: it must work in any event loop of any thread."""
+
+    def __init__(self, module: str, what: str, env: Mapping[str, str] | None = None) -> None:
+        self.what = what
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **(env or {})},
+        )
+        self._log: deque[str] = deque(maxlen=40)
+        self._reader = threading.Thread(target=self._read_log, name=f"log of {what}", daemon=True)
+        self._reader.start()
+        self.said: dict[str, Any] = {}
+
+    @classmethod
+    async def start(
+        cls, module: str, line: bytes, what: str, *, timeout_s: float, env: Mapping[str, str] | None = None
+    ) -> Child:
+        """The process, once it said that it is ready. Raises EngineFailed with its last log lines.
+
+        module: what Python runs. line: what it is told. what: how errors name it."""
+        child = await asyncio.to_thread(cls, module, what, env)
+        ready = asyncio.ensure_future(asyncio.to_thread(child._ready, line))
+        try:
+            child.said = await asyncio.wait_for(asyncio.shield(ready), timeout_s)
+        except TimeoutError:
+            await child.stop()
+            raise EngineFailed(f"{what} did not load within {timeout_s:g} s{child.last_words()}") from None
+        except BaseException:
+            await asyncio.shield(child.stop())
+            raise
+        finally:
+            with contextlib.suppress(Exception):
+                await ready
+        return child
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        """Where it reads."""
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        """Where it writes."""
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def last_words(self) -> str:
+        """The end of its log, ready to follow a sentence; empty when it said nothing."""
+        lines = list(self._log)[-8:]
+        return "; its last log lines:\n  " + "\n  ".join(lines) if lines else ""
+
+    def ending(self) -> str:
+        """How it ended, in words."""
+        code = self._process.poll()
+        if code is None:
+            return "is running"
+        return f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+    def kill(self) -> None:
+        """End it at once, without waiting."""
+        self._process.kill()
+
+    def settle(self, timeout_s: float = 1.0) -> None:
+        """Wait, in a thread, for the end of a process whose pipe just closed: it follows a moment later."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout_s)
+
+    async def stop(self) -> None:
+        """End it and wait until it is gone. May be called again."""
+        await asyncio.to_thread(self._stop)
+
+    def _ready(self, line: bytes) -> dict[str, Any]:
+        with contextlib.suppress(BrokenPipeError):
+            self.stdin.write(line)
+            self.stdin.flush()
+        said = self.stdout.readline()
+        if not said:
+            self._process.wait()
+            self._reader.join(timeout=2)
+            raise EngineFailed(f"the process {self.ending()} while it loaded {self.what}{self.last_words()}")
+        return dict(json.loads(said))
+
+    def _stop(self) -> None:
+        process = self._process
+        with contextlib.suppress(OSError):
+            self.stdin.close()  # the polite way: the child ends when this closes
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        self._reader.join(timeout=2)
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+
+    def _read_log(self) -> None:
+        stream = self._process.stderr
+        assert stream is not None
+        with contextlib.suppress(ValueError, OSError):  # closed under us
+            for raw in stream:
+                line = raw.decode(errors="replace").rstrip()
+                if line:
+                    self._log.append(line[:500])
+
+
+class Pulse:
+    """When something last came out of the engine. Clock: monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._last = float("-inf")
+
+    def beat(self) -> None:
+        self._last = time.monotonic()
+
+    def age(self) -> float:
+        """Seconds since the last beat; infinite before the first."""
+        return time.monotonic() - self._last

@@ -1,0 +1,30 @@
+"""What an engine cannot do, it refuses with a text that says what to do instead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qianfan_platform.engines.protocol import ImageWish, RequestRefused, Scores, Vectors
+
+
+class Refusing:
+    """The methods that not every engine has. An engine inherits from this and overrides what it can."""
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        """Raises RequestRefused: this engine does not embed."""
+        raise RequestRefused('this model does not embed texts; name one of kind "embeddings"')
+
+    async def rerank(self, query: str, documents: Sequence[str]) -> Scores:
+        """Raises RequestRefused: this engine does not rerank."""
+        raise RequestRefused('this model does not rank documents; name one of kind "reranker"')
+
+    async def paint(self, wish: ImageWish) -> list[bytes]:
+        """Raises RequestRefused: this engine does not make images."""
+        raise RequestRefused(
+            'this model makes no images; name one of kind "text2image", which the operator adds to the catalogue '
+            "as a server that does"
+        )
+
+    async def count_tokens(self, text: str) -> int:
+        """Raises RequestRefused: this engine does not count tokens."""
+        raise RequestRefused("this model does not tell how many tokens a text has; name one that runs here")
