@@ -36,6 +36,7 @@ class Entry:
     context: int = 2048
     parallel: int = 0  # requests at once; 0: the engine's own default
     dimensions: int = 0  # of its embeddings; 0: not said
+    temperature: float | None = None  # where the caller names none; 0 picks the likeliest token
     dtype: Literal["f32", "f16", "bf16", "q8_0"] = "f16"  # when packed from a folder
     serve_as: Literal["", "f16", "bf16"] = ""  # widen a quantised file to this before serving it
     trainable: bool = False
@@ -97,7 +98,7 @@ def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
                 continue
             old = dict(found[table].get(key, {}))
             if "source" in row:
-                stale = ["sha256", "size", "download"]
+                stale = ["sha256", "size", "download", "temperature"]
                 if str(row["source"]).startswith("openai:"):
                     stale += ["engine", "trainable", "serve_as", "dtype"]
                 for name in stale:
@@ -139,6 +140,10 @@ def _value(key: str, value: Any, where: str, folder: Path) -> Any:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise CatalogueInvalid(f"{where} must be a whole number above 0")
         return value
+    if key == "temperature":
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 2:
+            raise CatalogueInvalid(f"{where} must be a number from 0 to 2")
+        return float(value)
     if key == "trainable":
         if not isinstance(value, bool):
             raise CatalogueInvalid(f"{where} must be true or false")

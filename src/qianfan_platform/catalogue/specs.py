@@ -35,7 +35,8 @@ def place(entry: Entry, model: Path | None = None) -> str:
 
 def _options(entry: Entry) -> dict[str, Any]:
     if entry.engine == "llamacpp":
-        return {use: True for use in ("embeddings", "reranker") if use in entry.kinds}
+        uses: dict[str, Any] = {use: True for use in ("embeddings", "reranker") if use in entry.kinds}
+        return uses if entry.temperature is None else {**uses, "temperature": entry.temperature}
     if entry.engine == "upstream":
         source = entry.source
         assert source is not None

@@ -15,8 +15,6 @@ from . import members, pictures, tools
 from .members import Body, refuse
 from .schemas import checked
 
-DEFAULT_MAX_TOKENS: Final = 512
-DEFAULT_TEMPERATURE: Final = 0.2  # a small model wanders above this
 MOST_TOKENS: Final = 1_000_000
 MAX_MESSAGES: Final = 4_096
 MAX_PROMPT: Final = 600_000  # characters of a completion; the longest that the cloud documents is 516096
@@ -231,11 +229,10 @@ def _sampling(
     temperature = members.number(body, "temperature", 0, hottest, above=hottest == 1.0)
     most = members.whole(body, limit, 1, MOST_TOKENS)
     least = members.whole(body, "min_output_tokens", 1, MOST_TOKENS)
-    most = DEFAULT_MAX_TOKENS if most is None else most
-    if least is not None and least > most:
+    if least is not None and most is not None and least > most:
         refuse(f"min_output_tokens is {least}, more than the {most} that the answer may have")
     return Sampling(
-        temperature=DEFAULT_TEMPERATURE if temperature is None else temperature,
+        temperature=temperature,
         top_p=members.number(body, "top_p", 0, 1),
         top_k=members.whole(body, "top_k", 1, 1_000_000),
         penalty_score=members.number(body, "penalty_score", 1, 2),
@@ -251,7 +248,7 @@ def _sampling(
     )
 
 
-_USUAL: Final = Sampling(temperature=DEFAULT_TEMPERATURE, max_tokens=DEFAULT_MAX_TOKENS)
+_USUAL: Final = Sampling()  # the engine knows what suits its model
 _SAMPLED: Final = frozenset(
     [
         "n",

@@ -121,11 +121,11 @@ class _Engaged:
             await self._place.__aexit__(kind, error, trace)
         finally:
             await self._seat.__aexit__(kind, error, trace)
-        if error is not None and (fault := _told(error, self._answering.kind)) is not None:
+        if error is not None and (fault := _told(error, self._answering)) is not None:
             raise fault from error
 
 
-def _told(error: BaseException, kind: Kind) -> Fault | None:
+def _told(error: BaseException, answering: Answering) -> Fault | None:
     """What an engine raised, in the words of the contract; None for everything else."""
     if isinstance(error, PromptTooLong):
         return Fault(errors.TOKENS_TOO_LONG, f"Prompt tokens too long: {error}")
@@ -133,8 +133,11 @@ def _told(error: BaseException, kind: Kind) -> Fault | None:
         return Fault(errors.PARAMETER, str(error), "")
     if isinstance(error, EngineFailed):
         log.error("an engine failed: %s", error)
-        row = errors.IMAGE_INTERNAL if kind == "text2image" else errors.UNAVAILABLE
-        return Fault(row, "the engine stopped in the middle of an answer")
+        row = errors.IMAGE_INTERNAL if answering.kind == "text2image" else errors.UNAVAILABLE
+        served = answering.served
+        if served is not None and served.entry.engine == "upstream":  # its texts are written for callers
+            return Fault(row, f"the engine stopped in the middle of an answer: {error}")
+        return Fault(row, "the engine stopped in the middle of an answer")  # the log has paths and last words
     return None
 
 

@@ -1,21 +1,13 @@
-"""Schemas that would cost more than an answer are refused."""
+"""Schemas are checked at the door, whatever engine will answer; the caps themselves are the engines'."""
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
 
 from qianfan.contract.errors import Fault
 from qianfan_platform.inference import schemas
-
-
-def nested(depth: int) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "string"}
-    for _ in range(depth):
-        schema = {"type": "object", "properties": {"in": schema}}
-    return schema
 
 
 def test_an_ordinary_schema_passes_as_it_is() -> None:
@@ -38,21 +30,12 @@ def test_an_ordinary_schema_passes_as_it_is() -> None:
     ("schema", "says"),
     [
         ("text", "must be a JSON schema"),
-        (nested(60), "nests deeper"),
-        ({"anyOf": [{"type": "string"}] * 3_000}, "parts"),
-        ({"type": "array", "minItems": 10**6, "items": {"type": "string"}}, "repeats"),
-        ({"type": "array", "maxItems": 1e300}, "repeats"),
-        ({"type": "array", "maxItems": 1000, "items": {"type": "array", "maxItems": 1000}}, "repeats"),
-        ({"type": "string", "pattern": "^((a{100}){100}){100}$"}, "repeats"),
-        ({"type": "string", "pattern": "a" * 500}, "pattern"),
-        ({"$ref": "http://127.0.0.1/schema.json"}, "refers"),
-        ({"enum": list(range(1_000))}, "enum"),
+        ({"type": "array", "minItems": 10**6, "items": {"type": "string"}}, "minItems"),
+        ({"$ref": "http://127.0.0.1/schema.json"}, "leads outside"),
     ],
 )
-def test_a_bomb_is_refused_at_once(schema: Any, says: str) -> None:
-    """The error names the member and the limit; finding it takes no time worth speaking of."""
-    started = time.perf_counter()
+def test_what_is_refused_names_the_member(schema: Any, says: str) -> None:
+    """The error says which member of the body, and what is wrong with it."""
     with pytest.raises(Fault, match=says) as refused:
         schemas.checked(schema, "response_format")
     assert "response_format" in refused.value.text
-    assert time.perf_counter() - started < 0.5

@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from qianfan_platform.engines.relevance import within_one
 from qianfan_platform.engines.schemas import check
 from qianfan_platform.engines.tools import flat
 
+USUAL_TEMPERATURE = 0.2  # a small model wanders above this
+USUAL_TOKENS = 512  # of an answer, where neither caller nor end token sets an end
 FORCE = 10_000.0  # logit bias that makes a token certain, whatever its logit
 
 
@@ -42,7 +45,8 @@ class LlamaCppEngine(Refusing):
 
     Options of its spec: `idle_s` (120): longest silence in an answer; `start_timeout_s` (300); `embeddings`
     (False): embed texts instead of answering; `reranker` (False): rank documents instead, with a model made for
-    it; `prompt_cache_mib` (256); `gpu_layers` (-1)."""
+    it; `temperature` (0.2): where the caller names none;
+    `prompt_cache_mib` (256); `gpu_layers` (-1)."""
 
     def __init__(self, spec: EngineSpec, child: Child, upstream: Upstream) -> None:
         self.spec = spec
@@ -91,6 +95,7 @@ class LlamaCppEngine(Refusing):
             )
         if sampling.json_schema is not None:
             check(sampling.json_schema)
+        sampling = self._usual(sampling)
         if sampling.tools:
             pieces = calling(
                 lambda asked, held: self._answer(asked, held, adapter, lenient=True), messages, sampling
@@ -121,6 +126,15 @@ class LlamaCppEngine(Refusing):
                             yield delta
             except EngineFailed as problem:
                 raise await self._explained(problem) from problem
+
+    def _usual(self, sampling: Sampling) -> Sampling:
+        """The same with what suits the model where the caller leaves it open."""
+        changed: dict[str, Any] = {}
+        if sampling.temperature is None:
+            changed["temperature"] = self.spec.options.get("temperature", USUAL_TEMPERATURE)
+        if sampling.max_tokens is None:
+            changed["max_tokens"] = max(USUAL_TOKENS, sampling.min_tokens or 0)
+        return replace(sampling, **changed) if changed else sampling
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """A vector for each text. Raises RequestRefused unless started with the option `embeddings`."""
