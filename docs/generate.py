@@ -14,7 +14,20 @@ from qianfan.contract import errors, lifecycle, models, routes, train_types
 from qianfan_platform.app import ROUTERS
 
 REFERENCE = Path(__file__).parent / "reference"
-HOT = {"V2_CHAT": "chat", "V2_MODELS": "the names that answer", "TOKEN": "OAuth", "BEARER_TOKEN": "IAM"}
+HOT = {"TOKEN", "BEARER_TOKEN", "V2_CHAT", "V2_EMBEDDINGS", "V2_RERANKERS", "V2_IMAGES", "V2_MODELS"} | {
+    "EB_PLUGIN",
+    "EB_PLUGIN_V2",
+    "TOKENIZER",
+}  # served before the console
+KINDS = ("chat", "completions", "embeddings", "reranker", "text2image", "image2text", "plugin")
+MODELS = {
+    "Chat models": "chat",
+    "Completion models": "completions",
+    "Embedding models": "embeddings",
+    "Rerankers": "reranker",
+    "Models that draw": "text2image",
+    "Models that see": "image2text",
+}
 MADE = "<!-- made by docs/generate.py: change the code, then run `make docs` -->\n\n"
 
 
@@ -35,12 +48,10 @@ def routes_page() -> str:
             lines.append(f"| `{name}` | `{route.method} {shown}` | {'yes' if there else 'not yet'} |")
     prefix = routes.INFERENCE_PREFIX
     lines += [
-        f"| chat | `POST {prefix}/chat/<endpoint>` | yes |",
-        f"| completion | `POST {prefix}/completions/<endpoint>` | yes |",
-        f"| embeddings, plugin, images, reranker | `POST {prefix}/<type>/<endpoint>` | not yet |",
+        *(f"| {kind} | `POST {prefix}/{kind}/<endpoint>` | yes |" for kind in KINDS),
         "",
-        "Besides: `GET /health`, `GET /readyz`, `GET /openapi.json`, and `GET /v2/files/<id>` for links that",
-        "export records give.",
+        "Besides: `GET /health`, `GET /readyz`, `GET /metrics`, `GET /openapi.json`, and `GET /v2/files/<id>` for",
+        "links that export records give.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -85,8 +96,24 @@ def settings_page() -> str:
     ]
     lines += [
         "",
+        "`QPS_LIMIT`, `RPM_LIMIT` and `TPM_LIMIT` hold for all calls of the process with the same credentials, the",
+        "arguments `query_per_second`, `request_per_minute` and `token_per_minute` for one object; calls are spread",
+        "evenly and wait in the order in which they came. Tokens are estimated before a call and counted after it.",
+        "What a server tells in `X-Ratelimit-Limit-Requests` and `-Tokens` (a minute) is kept to where there is a",
+        "limit, and where it has refused a call. With `REDIS_RATE_LIMITER` all processes that use `REDIS_URL` share",
+        "the limits (`pip install 'open-qianfan[redis]'`).",
+        "",
+        "A retry that burdens a server in trouble (no connection, no answer, 5xx, high load) is taken from a budget:",
+        "each call to that server earns `RETRY_BUDGET` of one, and `RETRY_BUDGET_FLOOR` a minute are there without.",
+        "Answers that only ask to go slower need no budget. With `RETRY_BUDGET` 1 only `retry_count` counts.",
+        "",
+        "`LANG` is the language of the advice in errors: `en`, `zh`, or `auto` for the locale's.",
+    ]
+    lines += [
+        "",
         "The platform reads `QIANFAN_HOME` (folder of weights, shared by all data folders),",
-        "`QIANFAN_SECRET_KEY_FILE` (key that seals stored secrets) and `QIANFAN_LOG_LEVEL`.",
+        "`QIANFAN_SECRET_KEY_FILE` (key that seals stored secrets) and `QIANFAN_LOG_LEVEL`; `qianfan chat` reads",
+        "`QIANFAN_CHAT_HISTORY` (0: remember no lines).",
     ]
     return "\n".join(lines) + "\n"
 
@@ -107,12 +134,10 @@ def names_page() -> str:
     lines += [
         "",
         "P-tuning is known and refused: the engines cannot serve it yet.",
-        "",
-        "## Chat models\n",
-        "| name | endpoint |",
-        "| --- | --- |",
     ]
-    lines += [f"| `{row.name}` | `{row.path}` |" for row in models.table("chat").values()]
+    for title, kind in MODELS.items():
+        lines += ["", f"## {title}\n", "| name | endpoint |", "| --- | --- |"]
+        lines += [f"| `{row.name}` | `{row.path}` |" for row in models.table(kind).values()]
     return "\n".join(lines) + "\n"
 
 

@@ -70,8 +70,6 @@ SETTINGS: Final[dict[str, tuple[Kind, Any]]] = {
     "RERANKER_V2_API_ROUTE": ("text", "/v2/rerankers"),
     "V2_INFER_API_DOWNGRADE": ("bool", False),
     "INFER_RESOURCE_REFRESH_INTERVAL": ("float", 600.0),
-    "DISABLE_CACHE": ("bool", False),
-    "CACHE_DIR": ("text", "~/.qianfan_cache"),
     "FILE_ENCODING": ("text", "utf-8"),
     "IMPORT_STATUS_POLLING_INTERVAL": ("float", 2.0),
     "EXPORT_STATUS_POLLING_INTERVAL": ("float", 2.0),
@@ -97,6 +95,8 @@ ALIASES: Final = {"APPID": "APP_ID"}  # older names of the same setting
 # Known to other releases; taken so that existing scripts keep running, and read by nothing here.
 WITHOUT_EFFECT: Final = frozenset(
     {
+        "CACHE_DIR",  # no list of models is kept on disk
+        "DISABLE_CACHE",
         "DISABLE_EB_SDK",
         "EB_SDK_INSTALLED",
         "ENABLE_AUTH",
