@@ -6,7 +6,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-contract test-e2e check format docs bench clean
+.PHONY: help setup demo test test-unit test-contract test-e2e test-outsiders check format docs bench bench-client \
+        bench-gateway clean
 
 help: ## list the tasks
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -36,6 +37,9 @@ test-contract: $(READY) ## the SDK against the platform
 test-e2e: $(READY) ## train, publish, deploy, chat
 	@$(BIN)/python -m pytest tests/e2e
 
+test-outsiders: $(READY) ## published clients of others against the platform
+	@$(BIN)/python -m pytest tests/contract/outsiders
+
 check: $(READY) ## format, lint, types, architecture
 	@$(BIN)/ruff format --check src tests examples benchmarks docs
 	@$(BIN)/ruff check src tests examples benchmarks docs
@@ -43,10 +47,16 @@ check: $(READY) ## format, lint, types, architecture
 	@$(BIN)/python docs/generate.py --check
 	@$(BIN)/python -m pytest tests/architecture
 
-bench: $(READY) ## the benchmarks: import, size, training loop
+bench: bench-client bench-gateway ## all benchmarks: also import, size, training loop
 	@$(BIN)/python benchmarks/import_time.py
 	@$(BIN)/python benchmarks/base_size.py
 	@$(BIN)/python benchmarks/training.py
+
+bench-client: $(READY) ## CPU of the SDK for a call and an event, beside others
+	@$(BIN)/python benchmarks/client.py
+
+bench-gateway: $(READY) ## CPU of the platform for a request and an event, beside nginx
+	@$(BIN)/python benchmarks/gateway.py
 
 docs: $(READY) ## write the generated tables of docs/reference
 	@$(BIN)/python docs/generate.py
@@ -56,4 +66,4 @@ format: $(READY) ## format the code and mend what can be mended
 	@$(BIN)/ruff check --fix src tests examples benchmarks docs
 
 clean: ## remove .venv and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .outsiders .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
