@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 # role: system | user | assistant | tool. content: str, or for engines that see images the parts
 # {"type": "text", "text"} and {"type": "image_url", "image_url": {"url": "data:image/…;base64,…"}}.
@@ -104,6 +104,9 @@ class Adapter:
     path: Path
 
 
+AHEAD: Final = 2
+
+
 @dataclass(frozen=True)
 class EngineSpec:
     """What to start. Two equal specs are the same engine."""
@@ -115,6 +118,12 @@ class EngineSpec:
     parallel: int = 4  # sequences at once
     threads: int | None = None  # None: cores − 1, at least 1
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def places(self) -> int:
+        """Requests that may be inside at once. llama.cpp gets some more than it has sequences: one that ends
+        finds the next request waiting, where it would idle until that had come and was read."""
+        return self.parallel + AHEAD if self.kind == "llamacpp" else self.parallel
 
 
 class EngineFailed(Exception):

@@ -220,7 +220,7 @@ class Fleet:
     async def _switch(self, slot: _Slot, spec: EngineSpec) -> _Live:
         """Start the new engine, then let the old one go. The slot's lock is held."""
         try:
-            fresh = _Live(await start_engine(spec), spec, Turns(spec.parallel))
+            fresh = _Live(await start_engine(spec), spec, Turns(spec.places))
         except EngineFailed as failed:
             raise Fault(
                 UNAVAILABLE, f"the engine did not start: {failed}", "see the server's log"

@@ -55,7 +55,7 @@ class LlamaCppEngine(Refusing):
         self._http = upstream
         self._adapters = {adapter.name: number for number, adapter in enumerate(spec.adapters)}
         # First come, first served; what runs inside is never queued, so silence there means hung.
-        self._slots = asyncio.Semaphore(spec.parallel)
+        self._slots = asyncio.Semaphore(spec.places)
         self._use = _use(spec)
         self._pulse = Pulse()
         self._closed = False
