@@ -7,13 +7,16 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mappin
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import quote, urlsplit
 
 from qianfan.contract.routes import Route
+from qianfan.contract.sse import MEDIA_TYPE
 from qianfan.utils.logging import redact
 
 T = TypeVar("T")
+
+PIECE: Final = 1024 * 1024  # bytes read at once from a file that is sent
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,23 @@ class Reply:
     def is_stream(self) -> bool:
         """True when the pieces are still to be read."""
         return self.chunks is not None or self.achunks is not None
+
+
+def announces_stream(status: int, headers: Mapping[str, str]) -> bool:
+    """True when the body of an answer is an event stream."""
+    if status != 200:
+        return False
+    return headers.get("content-type", "").partition(";")[0].strip().lower() == MEDIA_TYPE
+
+
+def pieces_of(path: Path, size: int) -> Iterator[bytes]:
+    """The first `size` bytes of a file: what was promised of it, also when it grows meanwhile."""
+    with path.open("rb") as file:
+        while size and (piece := file.read(min(PIECE, size))):
+            size -= len(piece)
+            yield piece
+    if size:
+        raise OSError(f"{path.name} became shorter while it was sent")
 
 
 @dataclass(slots=True)

@@ -76,6 +76,11 @@ class StreamReader:
         """The HTTP status of the answer."""
         return self._reply.status
 
+    @property
+    def is_over(self) -> bool:
+        """True when nobody is left to be told what was used."""
+        return self._settle is None
+
     def feed(self, chunk: bytes) -> list[QfResponse]:
         """Answers that `chunk` completes. Where an error follows them, it is kept in `failure`."""
         if not self._seen:
@@ -224,7 +229,7 @@ class Stream:
         self.headers, self.code = reader.headers, reader.status
         self._chunks = chunks
         self._reader: StreamReader | None = reader
-        self._answers: Iterator[QfResponse] = self._read(reader)
+        self._answers: Iterator[QfResponse] = _answers_of(reader, chunks)
 
     @classmethod
     def whole(cls, answer: QfResponse) -> Stream:
@@ -233,21 +238,6 @@ class Stream:
         stream.headers, stream.code = answer.headers, answer.code
         stream._reader, stream._chunks, stream._answers = None, iter(()), iter((answer,))
         return stream
-
-    def _read(self, reader: StreamReader) -> Iterator[QfResponse]:
-        try:
-            for chunk in self._chunks:
-                yield from reader.feed(chunk)
-                if reader.failure is not None:
-                    raise reader.failure
-            yield from reader.close()
-            if reader.failure is not None:
-                raise reader.failure
-        except (ConnectionLost, RequestTimeoutError) as lost:
-            if not reader.ended:  # else the answer is whole; how the connection ended does not matter
-                raise reader.interrupted(str(lost), lost) from None
-        finally:
-            self._hang_up()
 
     def __iter__(self) -> Iterator[QfResponse]:
         return self._answers
@@ -258,13 +248,8 @@ class Stream:
     def close(self) -> None:
         """Hang up. The platform stops writing when the reader leaves."""
         _close(self._answers)
-        self._hang_up()
-
-    def _hang_up(self) -> None:
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            _close(self._chunks)
-            reader.over()
+        if self._reader is not None:  # one that was never iterated over has not done it itself
+            _hang_up(self._reader, self._chunks)
 
     def __enter__(self) -> Stream:
         return self
@@ -276,6 +261,28 @@ class Stream:
         return f"<Stream HTTP {self.code}>"
 
 
+def _answers_of(reader: StreamReader, chunks: Iterator[bytes]) -> Iterator[QfResponse]:
+    """Not a method: a generator that knows its stream would keep it, and the connection, after a `break`."""
+    try:
+        for chunk in chunks:
+            yield from reader.feed(chunk)
+            if reader.failure is not None:
+                raise reader.failure
+        yield from reader.close()
+        if reader.failure is not None:
+            raise reader.failure
+    except (ConnectionLost, RequestTimeoutError) as lost:
+        if not reader.ended:  # else the answer is whole; how the connection ended does not matter
+            raise reader.interrupted(str(lost), lost) from None
+    finally:
+        _hang_up(reader, chunks)
+
+
+def _hang_up(reader: StreamReader, chunks: Iterator[bytes]) -> None:
+    _close(chunks)
+    reader.over()
+
+
 class AsyncStream:
     """The same for `async for`. `aclose()`, or leaving an `async with`, hangs up."""
 
@@ -283,7 +290,7 @@ class AsyncStream:
         self.headers, self.code = reader.headers, reader.status
         self._chunks = chunks
         self._reader: StreamReader | None = reader
-        self._answers: AsyncIterator[QfResponse] = self._read(reader)
+        self._answers: AsyncIterator[QfResponse] = _aanswers_of(reader, chunks)
 
     @classmethod
     def whole(cls, answer: QfResponse) -> AsyncStream:
@@ -292,23 +299,6 @@ class AsyncStream:
         stream.headers, stream.code = answer.headers, answer.code
         stream._reader, stream._answers = None, _once(answer)
         return stream
-
-    async def _read(self, reader: StreamReader) -> AsyncIterator[QfResponse]:
-        try:
-            async for chunk in self._chunks:
-                for answer in reader.feed(chunk):
-                    yield answer
-                if reader.failure is not None:
-                    raise reader.failure
-            for answer in reader.close():
-                yield answer
-            if reader.failure is not None:
-                raise reader.failure
-        except (ConnectionLost, RequestTimeoutError) as lost:
-            if not reader.ended:
-                raise reader.interrupted(str(lost), lost) from None
-        finally:
-            await self._hang_up()
 
     def __aiter__(self) -> AsyncIterator[QfResponse]:
         return self._answers
@@ -319,18 +309,8 @@ class AsyncStream:
     async def aclose(self) -> None:
         """Hang up. The platform stops writing when the reader leaves."""
         await _aclose(self._answers)
-        await self._hang_up()
-
-    async def _hang_up(self) -> None:
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            await _aclose(self._chunks)
-            if reader.settles_slowly:
-                import asyncio
-
-                await asyncio.to_thread(reader.over)
-            else:
-                reader.over()
+        if self._reader is not None:
+            await _ahang_up(self._reader, self._chunks)
 
     async def __aenter__(self) -> AsyncStream:
         return self
@@ -340,6 +320,34 @@ class AsyncStream:
 
     def __repr__(self) -> str:
         return f"<AsyncStream HTTP {self.code}>"
+
+
+async def _aanswers_of(reader: StreamReader, chunks: AsyncIterator[bytes]) -> AsyncIterator[QfResponse]:
+    try:
+        async for chunk in chunks:
+            for answer in reader.feed(chunk):
+                yield answer
+            if reader.failure is not None:
+                raise reader.failure
+        for answer in reader.close():
+            yield answer
+        if reader.failure is not None:
+            raise reader.failure
+    except (ConnectionLost, RequestTimeoutError) as lost:
+        if not reader.ended:
+            raise reader.interrupted(str(lost), lost) from None
+    finally:
+        await _ahang_up(reader, chunks)
+
+
+async def _ahang_up(reader: StreamReader, chunks: AsyncIterator[bytes]) -> None:
+    await _aclose(chunks)
+    if reader.settles_slowly and not reader.is_over:
+        import asyncio
+
+        await asyncio.to_thread(reader.over)
+    else:
+        reader.over()
 
 
 async def _once(answer: QfResponse) -> AsyncIterator[QfResponse]:

@@ -23,7 +23,7 @@ from starlette.types import Message, Scope, Send
 
 from qianfan.contract.errors import INVALID_PARAMETER, UNAVAILABLE, ErrorRow, Fault, row_of
 from qianfan_platform.web.envelopes import Refused
-from qianfan_platform.web.watch import CUT, Left
+from qianfan_platform.web.watch import LINE, Left
 
 HEADER: Final = b"x-qianfan-fault"
 FAULTS: Final = "faults"  # in the scope of a request that asks for faults
@@ -153,7 +153,7 @@ class Faulty:
     async def _drop(self, body: bytes) -> None:
         if body:
             await self._send({"type": "http.response.body", "body": body, "more_body": True})
-        cut = self._scope.get(CUT)
-        if cut is not None:
-            cut(graceful=True)
+        line = self._scope.get(LINE)
+        if line is not None:
+            line.cut(graceful=True)
         raise Left("the connection was dropped, as X-Qianfan-Fault asked")

@@ -73,7 +73,7 @@ async def unless_left(request: Request, work: Awaitable[T]) -> T:
     """The result of `work`; when the client leaves first, the work is cancelled and Left is raised.
 
     The body must have been read before."""
-    async with Watch(request.scope, request.receive):
+    with Watch(request.scope, request.receive):
         return await work
 
 
@@ -104,7 +104,7 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            async with Watch(scope, receive):
+            with Watch(scope, receive):
                 try:
                     await self._send_all(scope, receive, send)
                 finally:

@@ -12,10 +12,13 @@ import asyncio
 import logging
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import unquote
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from qianfan_platform.web.watch import CUT
+from qianfan_platform.web.cycle import Cycle
+from qianfan_platform.web.watch import LINE, Watch
 
 log = logging.getLogger("qianfan_platform.web")
 
@@ -94,6 +97,10 @@ class Connection(HttpToolsProtocol):
         self._silent = True  # nothing was ever said
         self._stuck = self._ending = 0.0  # since when; 0: not
         self._once: set[bytes] = set()
+        self.task: asyncio.Task[None] | None = None  # that answers now
+        self.watch: Watch | None = None  # whom to tell when the reader leaves
+        self.lost = False
+        self._answering: Cycle | None = None  # not always `cycle`, which is the newest: requests may wait in line
 
     # ── called by the transport ──────────────────────────────────────────────────────────────────
 
@@ -104,6 +111,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._keeper.connections.pop(self, None)
         super().connection_lost(exc)
+        self._leave()
 
     def data_received(self, data: bytes) -> None:
         if self._phase == "body":
@@ -130,7 +138,7 @@ class Connection(HttpToolsProtocol):
         self._silent = False
         self._phase, self._since = "head", self.loop.time()
         self._once.clear()
-        self.scope[CUT] = self.cut  # type: ignore[typeddict-unknown-key]
+        self.scope[LINE] = self  # type: ignore[typeddict-unknown-key]
 
     def on_url(self, url: bytes) -> None:
         self.url += url
@@ -155,7 +163,47 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._phase, self._since = "body", self.loop.time()
         self._heard, self._body_bytes = self._since, 0
-        super().on_headers_complete()
+        if self.parser.should_upgrade() and self._should_upgrade():
+            return
+        self._fill_scope()
+        busy = self.cycle is not None and not self.cycle.response_complete
+        self.cycle = cycle = Cycle(
+            self.scope,
+            self.transport,
+            self.flow,
+            self.logger,
+            self.access_logger,
+            False,
+            self.server_state.default_headers,
+            asyncio.Event(),
+            self.expect_100_continue,
+            self.scope["http_version"] != "1.0" and self.parser.should_keep_alive(),
+            self.on_response_complete,
+        )
+        if busy:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))
+        else:
+            self._start_asgi_task(cycle, self.app)
+
+    def _fill_scope(self) -> None:
+        scope, url = self.scope, self.url
+        scope["method"] = self.parser.get_method().decode("ascii")
+        scope["http_version"] = self.parser.get_http_version()
+        if url.startswith(b"/") and b"#" not in url:
+            raw_path, _, query = url.partition(b"?")
+        else:
+            parsed = httptools.parse_url(url)
+            raw_path, query = parsed.path, parsed.query or b""
+        path = raw_path.decode("ascii")
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"], scope["query_string"] = raw_path, query
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._answering = cycle
+        self.task = task = self.loop.create_task(cycle.run_asgi(app))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     def on_message_complete(self) -> None:
         self._phase, self._head_bytes = "answer", 0
@@ -182,6 +230,8 @@ class Connection(HttpToolsProtocol):
     def look(self, now: float) -> None:
         """Close the connection when it is too slow."""
         keeper = self._keeper
+        if self.watch is not None:
+            self.watch.look(now)
         if self.transport.is_closing():
             self._ending = self._ending or now
             if now - self._ending > CLOSING_S:
@@ -206,13 +256,21 @@ class Connection(HttpToolsProtocol):
 
     def cut(self, *, graceful: bool = False) -> None:
         """End the connection without an end of its answer. graceful: what was written still goes out."""
-        if self.cycle is not None:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        if graceful and self._answering is not None:
+            self._answering.flush()
+        for cycle in (self.cycle, self._answering):
+            if cycle is not None:
+                cycle.disconnected = True
+                cycle.message_event.set()
         if graceful:
             self.transport.close()
         else:
             self.transport.abort()
+
+    def _leave(self) -> None:
+        self.lost = True
+        if self.watch is not None:
+            self.watch.leave()
 
     def send_400_response(self, msg: str) -> None:
         """Called when the parser cannot go on; what was refused has its answer already."""

@@ -1,13 +1,16 @@
 """Noticing that the reader left, or that an answer takes too long; then the work on it is cancelled.
 
-A reader that stopped reading is cut off by the protocol, and looks like one that left."""
+The server's connection tells both to the Watch of its answer (`web.protocol`), at no cost to those who stay. A
+reader that stopped reading is cut off by the connection, and looks like one that left. Under another ASGI server
+a task of its own waits for the end of the connection.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from starlette.types import Receive, Scope
 
@@ -15,86 +18,59 @@ from qianfan_platform.web.access import trace_of
 
 log = logging.getLogger("qianfan_platform.web")
 
-GRACE_S: Final = 0.05  # work that ends within this is not watched: a task of its own would cost more
-CUT: Final = (
-    "qianfan.cut"  # in the scope: a function that ends the connection; graceful=True sends the rest first
-)
+LINE: Final = "qianfan.line"  # in the scope: the connection, where it is one of this server
 
 
 class Left(Exception):
     """The client went away, or was cut off, before its answer was whole."""
 
 
-class _Young:
-    """Watches that began within the last GRACE_S: one timer for all of them, for timers cost more than this."""
+class Line(Protocol):
+    """What a Watch needs of the connection.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self.watches: dict[Watch, None] = {}
-        self._timed = False
+    task: the one that answers now. watch: whom to tell when the reader leaves. lost: it has left."""
 
-    def add(self, watch: Watch) -> None:
-        self.watches[watch] = None
-        if not self._timed:
-            self._timed = True
-            self.loop.call_later(GRACE_S, self._grow)
+    task: asyncio.Task[None] | None
+    watch: Watch | None
+    lost: bool
 
-    def _grow(self) -> None:
-        self._timed = False
-        grown, self.watches = self.watches, {}
-        for watch in grown:
-            watch.begin()
-
-
-_young: _Young | None = None  # of the loop that runs
-
-
-def _young_of(loop: asyncio.AbstractEventLoop) -> _Young:
-    global _young
-    if _young is None or _young.loop is not loop:
-        _young = _Young(loop)
-    return _young
+    def cut(self, *, graceful: bool = False) -> None:
+        """End the connection. graceful: what was written still goes out."""
 
 
 class Watch:
     """While the block runs: cancel it when the client leaves, and raise Left in its place.
 
-    After the trace's `total_s` seconds the connection is cut, and its reader sees an answer without an end. The
-    body must have been read before."""
+    After the trace's `total_s` seconds, to the second, the connection is cut, and its reader sees an answer without
+    an end. The body must have been read before."""
 
-    __slots__ = (
-        "_inside",
-        "_left",
-        "_loop",
-        "_receive",
-        "_scope",
-        "_timer",
-        "_watcher",
-        "_young",
-    )
+    __slots__ = ("_inside", "_left", "_line", "_receive", "_scope", "_watcher", "since")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self._scope, self._receive = scope, receive
         self._left = False
+        self._line: Line | None = scope.get(LINE)
         self._watcher: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
 
-    async def __aenter__(self) -> Watch:
-        self._inside = asyncio.current_task()
-        self._loop = asyncio.get_running_loop()
-        self._young = _young_of(self._loop)
-        self._young.add(self)
+    def __enter__(self) -> Watch:
+        line = self._line
+        self.since = asyncio.get_running_loop().time()
+        if line is None:
+            self._inside = asyncio.current_task()
+            self._watcher = asyncio.create_task(self._wait())
+            return self
+        self._inside, line.watch = line.task, self
+        if line.lost:
+            self.leave()
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._watcher is None:
-            self._young.watches.pop(self, None)
-        else:
+        if self._line is not None:
+            self._line.watch = None
+        elif self._watcher is not None:
             self._watcher.cancel()
-        if self._timer is not None:
-            self._timer.cancel()
         if not self._left:
             return
         assert self._inside is not None
@@ -105,26 +81,29 @@ class Watch:
         else:
             self._inside.uncancel()
 
-    def begin(self) -> None:
-        """The work goes on for longer: look after it."""
-        self._watcher = self._loop.create_task(self._wait())
-        self._timer = self._loop.call_later(trace_of(self._scope).total_s, self._end)
-
-    async def _wait(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self._leave()
-
-    def _end(self) -> None:
+    def look(self, now: float) -> None:
+        """Cut the connection when the answer has taken too long. now: the loop's time."""
         trace = trace_of(self._scope)
+        if now - self.since <= trace.total_s or self._left:
+            return
         log.warning("request %s was cut after %g s", trace.request_id, trace.total_s)
-        cut: Any = self._scope.get(CUT)
-        if cut is not None:
-            cut()
-        self._leave()
+        if self._line is not None:
+            self._line.cut()
+        self.leave()
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """The reader is gone: cancel the work."""
         if not self._left:
             self._left = True
             assert self._inside is not None
             self._inside.cancel()
+
+    async def _wait(self) -> None:
+        loop: Any = asyncio.get_running_loop()
+        timer = loop.call_later(trace_of(self._scope).total_s, lambda: self.look(loop.time() + 1))
+        try:
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
+            self.leave()
+        finally:
+            timer.cancel()
