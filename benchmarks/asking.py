@@ -107,7 +107,7 @@ class Floor:
 
 
 class Raw:
-    """The HTTP client that the SDK uses, alone: no signing, retrying, limits, checks or response objects."""
+    """The HTTP client of the SDK's asynchronous calls, alone: no signing, retrying, limits, checks or response objects."""
 
     def __init__(self, base: str) -> None:
         import orjson

@@ -77,6 +77,7 @@ class Loopback:
         )
         self.connections = 0
         self._lock = threading.Lock()
+        self._clients: set[socket.socket] = set()
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         if certificate:
@@ -93,6 +94,9 @@ class Loopback:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        for client in list(self._clients):  # else each would stay open as long as its client keeps it
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
 
     def next_answer(self, seen: Seen) -> Answer:
         with self._lock:
@@ -125,6 +129,12 @@ def _handler(loopback: Loopback) -> type[BaseHTTPRequestHandler]:
             super().setup()
             with loopback._lock:
                 loopback.connections += 1
+                loopback._clients.add(self.connection)
+
+        def finish(self) -> None:
+            with loopback._lock:
+                loopback._clients.discard(self.connection)
+            super().finish()
 
         def handle(self) -> None:
             try:
