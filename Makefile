@@ -17,7 +17,7 @@ $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (a few minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[platform,train,dataset,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[platform,train,images,dataset,dev]'
 	@touch $(READY)
 
 setup: $(READY) ## make .venv with everything for development

@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import sys
-from pathlib import Path
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 WANTED: Final = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json")
@@ -25,6 +28,10 @@ VOCABULARY: Final = (
     "merges.txt",
 )
 PATTERNS: Final = [*WANTED, *VOCABULARY, "tokenizer.model", "added_tokens.json", "chat_template.jinja"]
+PICTURES: Final = ("preprocessor_config.json", "processor_config.json", "chat_template.json", "vocab.txt")
+PIPELINE: Final = "model_index.json"  # of diffusers; its parts are folders
+PARTS: Final = (*PATTERNS, *PICTURES, "scheduler_config.json", "spiece.model")
+COPY: Final = re.compile(r"\.(fp16|bf16|non_ema|ema_only)[.-]")  # the same weights once more
 
 
 class Unverified(Exception):
@@ -38,14 +45,29 @@ def fetch(kind: str, repo: str, version: str, member: str, out: Path) -> Path:
 
         more = {"revision": version} if version else {}
         return Path(model_file_download(repo, member, local_dir=str(out), **more))
-    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 
     if member:
         return Path(hf_hub_download(repo, member, revision=version or None, local_dir=out))
-    snapshot_download(repo, revision=version, local_dir=out, allow_patterns=PATTERNS)
+    names = [row.rfilename for row in HfApi().model_info(repo, revision=version).siblings or ()]
+    snapshot_download(repo, revision=version, local_dir=out, allow_patterns=wanted(names))
     verify(repo, version, out)
     shutil.rmtree(out / ".cache", ignore_errors=True)  # the library's notes about the download
     return out
+
+
+def wanted(names: Sequence[str]) -> list[str]:
+    """The files of a repository that its model needs.
+
+    Of a pipeline only its parts: neither whole checkpoints that lie beside them, nor a second copy of the weights."""
+    if PIPELINE not in names:
+        return [name for name in names if "/" not in name and _named(name, (*PATTERNS, *PICTURES))]
+    parts = [name for name in names if "/" in name and _named(name, PARTS) and not COPY.search(name)]
+    return [PIPELINE, *parts]
+
+
+def _named(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch(PurePosixPath(name).name, pattern) for pattern in patterns)
 
 
 def verify(repo: str, version: str, folder: Path) -> None:

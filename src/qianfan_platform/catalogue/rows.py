@@ -12,7 +12,7 @@ from qianfan_platform.catalogue.source import BadSource, Source
 
 Kind = Literal["chat", "completions", "embeddings", "reranker", "text2image", "image2text"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
-EngineKind = Literal["llamacpp", "echo", "encoder", "upstream"]
+EngineKind = Literal["llamacpp", "echo", "encoder", "upstream", "pictures"]
 TABLES: Final = ("models", "stand_ins", "serves", "trains", "aliases")
 
 
@@ -42,13 +42,13 @@ class Entry:
     trainable: bool = False
     key_env: str = ""  # upstream: the environment variable that holds its key
     tools: Literal["native", "json"] = "native"  # upstream: json when the server itself knows no tools
-    timeout_s: int = 120  # upstream: the longest silence in an answer
+    timeout_s: int = 120  # upstream: the longest silence in an answer; pictures: the longest step
     about: str = ""
 
     @property
     def has_weights(self) -> bool:
-        """True when a file must be here before its engine can start."""
-        return self.engine == "llamacpp"
+        """True when a file or a folder must be here before its engine can start."""
+        return self.engine in ("llamacpp", "pictures")
 
 
 LISTS: Final = ("languages", "kinds")
@@ -65,6 +65,7 @@ CAN: Final[dict[str, tuple[set[str], ...]]] = {
     "echo": (set(KINDS),),
     "encoder": ({"embeddings", "reranker"},),
     "upstream": (set(KINDS),),
+    "pictures": ({"text2image"}, {"image2text"}),
 }
 
 
@@ -166,7 +167,7 @@ def _consistent(entry: Entry, where: str) -> None:
     if not any(set(entry.kinds) <= can for can in CAN[entry.engine]):
         able = " or ".join("+".join(sorted(can)) for can in CAN[entry.engine])
         advice = (
-            "write two models for two uses of one file; images need the engine upstream"
+            "write two models for two uses of one file; images need the engine upstream or pictures"
             if entry.engine == "llamacpp"
             else "take another engine for the rest"
         )
@@ -187,6 +188,8 @@ def _consistent(entry: Entry, where: str) -> None:
                 )
     elif entry.key_env:
         raise CatalogueInvalid(f"{where}.key_env is only for sources that begin with openai:")
+    if entry.engine == "pictures":
+        _pictures(entry, kind, where)
     if entry.engine == "encoder" and kind:
         raise CatalogueInvalid(f"{where}.source: the engine encoder brings its weights along; remove the key")
     if entry.engine == "echo" and kind not in ("", "path"):
@@ -196,3 +199,15 @@ def _consistent(entry: Entry, where: str) -> None:
             raise CatalogueInvalid(f"{where} needs a source")
         if entry.source.needs_hash and not entry.sha256:
             raise CatalogueInvalid(f"{where} comes over the network and needs a sha256")
+
+
+def _pictures(entry: Entry, kind: str, where: str) -> None:
+    """The engine pictures reads folders. Raises CatalogueInvalid."""
+    if kind not in ("path", "hf") or (entry.source is not None and entry.source.member):
+        raise CatalogueInvalid(
+            f"{where}.source: the engine pictures reads a folder of safetensors; write path:FOLDER or "
+            "hf:REPO@COMMIT"
+        )
+    for key in ("trainable", "sha256", "serve_as"):
+        if getattr(entry, key):
+            raise CatalogueInvalid(f"{where}.{key} is not for the engine pictures; remove the key")

@@ -9,14 +9,21 @@ from typing import Any, Final
 from qianfan_platform.catalogue.rows import Entry
 from qianfan_platform.engines.protocol import Adapter, EngineSpec
 
-PARALLEL: Final = {"llamacpp": 4, "echo": 256, "encoder": 64, "upstream": 64}  # requests at once
+PARALLEL: Final = {
+    "llamacpp": 4,
+    "echo": 256,
+    "encoder": 64,
+    "upstream": 64,
+    "pictures": 1,
+}  # requests at once
 
 
 def spec_for(entry: Entry, model: Path | None = None, adapters: Sequence[Adapter] = ()) -> EngineSpec:
     """The engine that serves `entry`. `model`: its weights here, None for engines that have none.
 
-    Weights that were trained from the entry are served by llama.cpp, whatever the entry says."""
-    kind = "llamacpp" if model is not None else entry.engine
+    Weights that were trained from the entry are served by llama.cpp, whatever the entry says. The engine
+    pictures is the other that has weights, and what it serves is never trained here."""
+    kind = "llamacpp" if model is not None and entry.engine != "pictures" else entry.engine
     return EngineSpec(
         kind=kind,
         model=model,
@@ -49,6 +56,8 @@ def _options(entry: Entry) -> dict[str, Any]:
             "tools": entry.tools,
             "idle_s": entry.timeout_s,
         }
+    if entry.engine == "pictures":
+        return {"kinds": entry.kinds, "idle_s": entry.timeout_s}
     if entry.engine == "echo" and entry.source is not None:
         return {"file": entry.source.place}
     return {}

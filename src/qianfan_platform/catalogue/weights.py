@@ -50,9 +50,13 @@ class Weights:
     home: Path
 
     async def gguf(self, entry: Entry, on_progress: OnProgress | None = None) -> Path:
-        """The file for the engine. Raises WeightsFailed, which says how to use a local file instead."""
+        """The file for the engine, or for the engine pictures its folder.
+
+        Raises WeightsFailed, which says how to use a local file instead."""
         tell = on_progress or _silent
         source = _source(entry)
+        if entry.engine == "pictures":
+            return await self._pictures(entry, tell)
         if source.kind == "path" and Path(source.place).is_file():
             return await self._local(entry, Path(source.place), tell)
 
@@ -88,10 +92,23 @@ class Weights:
 
         return await self._kept(entry, "hf", make, tell)
 
+    async def _pictures(self, entry: Entry, tell: OnProgress) -> Path:
+        """A folder for the engine pictures, which looks for itself at what is in it."""
+        source = _source(entry)
+        if source.kind == "path":
+            return Path(source.place)
+
+        async def make(part: Path) -> Path:
+            return await fetch.folder(entry, part / "folder", tell)
+
+        return await self._kept(entry, "pictures", make, tell)
+
     def state(self, entry: Entry) -> State:
         """Whether the engine's file is here. Reads no weights."""
         if not entry.has_weights or entry.source is None:
             return "ready"
+        if entry.engine == "pictures":
+            return self._state_of_pictures(entry)
         if entry.source.kind == "path":
             path = Path(entry.source.place)
             if path.is_file() or (path.is_dir() and _fits(self._folder(entry) / "model.gguf")):
@@ -101,6 +118,13 @@ class Weights:
             return "ready"
         busy = self._locked(entry, "model.gguf") or self._locked(entry, "hf")
         return "fetching" if busy else "absent"
+
+    def _state_of_pictures(self, entry: Entry) -> State:
+        assert entry.source is not None
+        there = Path(entry.source.place).is_dir() if entry.source.kind == "path" else False
+        if there or _fits(self._folder(entry) / "pictures"):
+            return "ready"
+        return "fetching" if self._locked(entry, "pictures") else "absent"
 
     async def _kept(
         self, entry: Entry, name: str, make: Callable[[Path], Awaitable[Path]], tell: OnProgress

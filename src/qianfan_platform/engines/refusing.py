@@ -22,7 +22,7 @@ class Refusing:
         """Raises RequestRefused: this engine does not make images."""
         raise RequestRefused(
             'this model makes no images; name one of kind "text2image", which the operator adds to the catalogue '
-            "as a server that does"
+            "as a server that does, or as a folder of weights"
         )
 
     async def count_tokens(self, text: str) -> int:

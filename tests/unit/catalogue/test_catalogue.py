@@ -173,6 +173,15 @@ def test_a_known_model_may_be_moved_to_an_upstream(tmp_path: Path) -> None:
     assert (entry.engine, entry.trainable, entry.has_weights) == ("upstream", False, False)
 
 
+def test_pictures_are_made_from_a_folder(tmp_path: Path) -> None:
+    """By one process, one at a time; its weights are the folder, and never llama.cpp's."""
+    text = '[models.p]\nengine = "pictures"\nsource = "path:sdxl"\nkinds = ["text2image"]\ntimeout_s = 900'
+    entry = override(tmp_path, text).entries["p"]
+    spec = spec_for(entry, tmp_path / "sdxl")
+    assert (spec.kind, spec.model, spec.places) == ("pictures", tmp_path / "sdxl", 1)
+    assert dict(spec.options) == {"kinds": ("text2image",), "idle_s": 900}
+
+
 def test_an_entry_becomes_an_engine(catalogue: Catalogue, tmp_path: Path) -> None:
     """Weights are served by llama.cpp for what the entry is for; two uses of one file are two engines."""
     file = tmp_path / "a.gguf"
@@ -277,6 +286,18 @@ def test_another_source_for_a_known_model_drops_its_hash(tmp_path: Path) -> None
         (
             '[models.a]\nengine = "encoder"\nsource = "path:x"\nkinds = ["embeddings"]',
             "brings its weights along",
+        ),
+        (
+            '[models.a]\nengine = "pictures"\nsource = "hf:o/m#m.gguf"\nkinds = ["text2image"]',
+            "reads a folder of safetensors; write path:FOLDER or hf:REPO@COMMIT",
+        ),
+        (
+            '[models.a]\nengine = "pictures"\nsource = "path:x"\nkinds = ["text2image", "image2text"]',
+            "the engine pictures serves text2image or image2text, not text2image.image2text",
+        ),
+        (
+            '[models.a]\nengine = "pictures"\nsource = "path:x"\nkinds = ["text2image"]\ntrainable = true',
+            "trainable is not for the engine pictures",
         ),
         ('[models.a]\nsource = "path:x"\nparallel = 0', "parallel must be a whole number above 0"),
         (

@@ -266,7 +266,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, d
             self.answer(body=True)
 
         def answer(self, *, body: bool) -> None:
-            name = self.path.split("?")[0].rpartition("/")[2]
+            path = self.path.split("?")[0]
+            name = path.partition(f"/{COMMIT}/")[2] or path.rpartition("/")[2]
             if "/tree/" in self.path:
                 content = json.dumps([leaf(name, content) for name, content in files.items()]).encode()
             elif self.path.startswith("/api/"):
@@ -345,6 +346,34 @@ def test_a_hub_that_sends_something_else_is_not_believed(name: str, hub: Any, tm
     with pytest.raises(WeightsFailed, match=f"{name} is not what the commit says"):
         asyncio.run(Weights(tmp_path / "home").hf(entry))
     assert not list((tmp_path / "home").rglob("*.safetensors"))
+
+
+def test_of_a_pipeline_its_parts_are_fetched_once(hub: Any, tmp_path: Path) -> None:
+    """Neither pickles nor code, nor the same weights a second time; the folder is what the engine gets."""
+    kept = ["model_index.json", "unet/config.json", "unet/model.safetensors", "tokenizer/vocab.json"]
+    kept += ["scheduler/scheduler_config.json", "feature_extractor/preprocessor_config.json"]
+    left = ["v1-5-pruned.safetensors", "unet/model.fp16.safetensors", "unet/model.bin", "unet/code.py"]
+    left += ["README.md", "config.json"]
+    hub["files"].update({name: name.encode() for name in [*kept, *left]})
+    entry = Entry(
+        "painter", engine="pictures", source=Source("hf", "org/model", COMMIT), kinds=("text2image",)
+    )
+    weights = Weights(tmp_path / "home")
+    assert weights.state(entry) == "absent"
+    folder = asyncio.run(weights.gguf(entry))
+    found = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    assert sorted(found) == sorted(kept)
+    assert weights.state(entry) == "ready"
+    hub["files"].clear()
+    assert asyncio.run(weights.gguf(entry)) == folder
+
+
+def test_a_local_folder_of_pictures_is_used_where_it_is(tmp_path: Path) -> None:
+    """Nothing of it is packed or copied."""
+    entry = Entry("painter", engine="pictures", source=Source("path", str(tmp_path)), kinds=("text2image",))
+    weights = Weights(tmp_path / "home")
+    assert asyncio.run(weights.gguf(entry)) == tmp_path
+    assert weights.state(entry) == "ready"
 
 
 @pytest.mark.skipif(find_spec("modelscope") is not None, reason="the library is installed")

@@ -16,7 +16,7 @@ from typing import Final
 import orjson
 
 from qianfan_platform.engines.child import Child, Pulse
-from qianfan_platform.engines.encoder.server import read, write
+from qianfan_platform.engines.frames import read, write
 from qianfan_platform.engines.protocol import (
     Delta,
     EngineFailed,

@@ -3,9 +3,8 @@
     python -m qianfan_platform.engines.encoder.server
 
 It reads one JSON line from stdin ({"limit": tokens}), loads the model and prints one JSON line,
-{"dimensions": …}. Then frames: four bytes of length, big endian, and that many bytes. A question is JSON,
-{"texts": […], "embed": true}; the answer is a frame of JSON, {"tokens": […]}, and one of float32 rows of this
-machine's byte order. A text of more tokens than the limit gets a row of zeros. It ends when stdin closes.
+{"dimensions": …}. Then frames (engines/frames.py). A question is JSON, {"texts": […], "embed": true}; the
+answer is a frame of JSON, {"tokens": […]}, and one of float32 rows of this machine's byte order. A text of more tokens than the limit gets a row of zeros. It ends when stdin closes.
 """
 
 from __future__ import annotations
@@ -15,7 +14,9 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from qianfan_platform.engines.frames import read, write
 
 MARKS = 2  # tokens that the encoder puts around each text; nobody wrote them
 
@@ -68,22 +69,6 @@ class Encoder:
             counts[n] = self.count(texts[n])
             rows[n] = 0
         return counts, np.ascontiguousarray(rows, dtype=np.float32).tobytes()
-
-
-def read(stream: IO[bytes]) -> bytes | None:
-    """The next frame; None at the end."""
-    head = stream.read(4)
-    if len(head) < 4:
-        return None
-    size = int.from_bytes(head, "big")
-    body = stream.read(size)
-    return body if len(body) == size else None
-
-
-def write(stream: IO[bytes], *bodies: bytes) -> None:
-    """Frames, sent at once."""
-    stream.write(b"".join(len(body).to_bytes(4, "big") + body for body in bodies))
-    stream.flush()
 
 
 def main() -> None:

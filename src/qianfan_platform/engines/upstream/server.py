@@ -13,7 +13,7 @@ from qianfan_platform.engines.http import Http
 from qianfan_platform.engines.https import Https
 from qianfan_platform.engines.protocol import EngineFailed, PromptTooLong, RequestRefused
 
-KEEP: Final = 16  # unused connections
+KEEP: Final = 128  # unused connections; so many answers may end at once, and connecting costs more than one
 TOO_LONG: Final = re.compile(
     r"context (?:length|size|window)|too long|exceed_context_size|maximum input", re.I
 )
