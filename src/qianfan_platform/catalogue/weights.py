@@ -49,7 +49,7 @@ class Weights:
 
     home: Path
 
-    async def gguf(self, entry: Entry, on_progress: OnProgress | None = None) -> Path:
+    async def served(self, entry: Entry, on_progress: OnProgress | None = None) -> Path:
         """The file for the engine, or for the engine pictures its folder.
 
         Raises WeightsFailed, which says how to use a local file instead."""
@@ -88,7 +88,7 @@ class Weights:
                 return await fetch.built_in(part / "hf")
             if source.kind == "hf" and not source.member:
                 return await fetch.folder(entry, part / "hf", tell)
-            return await fetch.converted(await self.gguf(entry, tell), part / "hf", entry, tell)
+            return await fetch.converted(await self.served(entry, tell), part / "hf", entry, tell)
 
         return await self._kept(entry, "hf", make, tell)
 

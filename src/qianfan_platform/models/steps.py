@@ -54,7 +54,7 @@ async def publish(step: Step, *, version_id: int) -> None:
 
 
 async def _pack(platform: Platform, version_id: int, result_file: str, entry: str, method: str) -> str:
-    base = await platform.weights.gguf(platform.catalogue.entries[entry])
+    base = await platform.weights.served(platform.catalogue.entries[entry])
     trained = await platform.files.local(result_file)
     scratch = platform.settings.work / f"pack-{version_id}"
     await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
@@ -72,7 +72,7 @@ async def _pack(platform: Platform, version_id: int, result_file: str, entry: st
 async def _prove(
     platform: Platform, version_id: int, package: str, result_file: str, entry: str, method: str
 ) -> dict[str, Any]:
-    base = await platform.weights.gguf(platform.catalogue.entries[entry])
+    base = await platform.weights.served(platform.catalogue.entries[entry])
     return await prove(
         base=base,
         package=await platform.files.local(package),

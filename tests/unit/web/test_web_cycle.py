@@ -1,0 +1,180 @@
+"""How an answer is written to the connection: in how few writes, with which head, and what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from qianfan_platform.web.envelopes import spelt
+from qianfan_platform.web.protocol import Connection, Keeper
+from qianfan_platform.web.watch import LINE, Left, Watch
+
+pytestmark = pytest.mark.anyio
+
+
+class Wire(asyncio.Transport):
+    """A transport that keeps what is written to it."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
+        self.writes: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: Any) -> None:
+        self.writes.append(bytes(data))
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+    abort = close
+
+    def pause_reading(self) -> None:
+        pass
+
+    resume_reading = pause_reading
+
+
+def connected(app: Any) -> tuple[Connection, Wire]:
+    config = uvicorn.Config(app, log_config=None, lifespan="off", interface="asgi3", proxy_headers=False)
+    config.load()
+    state = ServerState()
+    state.default_headers = [(b"date", b"today")]
+    connection = Keeper().connection(config=config, server_state=state, app_state={})
+    wire = Wire()
+    connection.connection_made(wire)
+    return connection, wire
+
+
+async def told(messages: list[dict[str, Any]], request: bytes = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") -> Wire:
+    """What an application that sends these messages writes to the wire."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for message in messages:
+            await send(message)
+
+    connection, wire = connected(app)
+    connection.data_received(request)
+    assert connection.task is not None
+    await connection.task
+    connection.connection_lost(None)
+    return wire
+
+
+def start(*headers: tuple[bytes, bytes], status: int = 200) -> dict[str, Any]:
+    return {"type": "http.response.start", "status": status, "headers": list(headers)}
+
+
+def piece(body: bytes, more: bool = False) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": body, "more_body": more}
+
+
+async def test_a_small_answer_leaves_in_one_write() -> None:
+    """Head and body together; names in small letters, but for those that keep their capitals."""
+    headers = [(b"Content-Length", b"2"), *spelt({"X-Ratelimit": "7"})]
+    wire = await told([start(*headers), piece(b"hi")])
+    assert wire.writes == [b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: 2\r\nX-Ratelimit: 7\r\n\r\nhi"]
+
+
+async def test_a_name_with_kept_capitals_does_not_change_its_twin() -> None:
+    """The same letters, once to be kept and once not, in both orders."""
+    for headers in (
+        [(b"X-Twin", b"1"), *spelt({"X-Twin": "2"})],
+        [*spelt({"X-Twin": "2"}), (b"X-Twin", b"1")],
+    ):
+        raw = (await told([start(*headers), piece(b"")])).writes[0]
+        assert b"x-twin: 1\r\n" in raw
+        assert b"X-Twin: 2\r\n" in raw
+
+
+async def test_the_first_event_brings_the_head_and_each_other_is_one_write() -> None:
+    """Chunks, as nothing says how long the answer is."""
+    wire = await told([start(), piece(b"one", True), piece(b"two", True), piece(b"")])
+    head = b"HTTP/1.1 200 OK\r\ndate: today\r\ntransfer-encoding: chunked\r\n\r\n"
+    assert wire.writes == [head + b"3\r\none\r\n", b"3\r\ntwo\r\n", b"0\r\n\r\n"]
+
+
+async def test_an_answer_to_head_has_no_body() -> None:
+    """Its length is still told."""
+    wire = await told([start((b"content-length", b"2")), piece(b"hi")], b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert wire.writes == [b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: 2\r\n\r\n"]
+
+
+async def test_an_answer_that_closes_says_so() -> None:
+    """When the client asked for it, or the application."""
+    wire = await told(
+        [start((b"content-length", b"0")), piece(b"")], b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n"
+    )
+    assert wire.writes[0].endswith(b"connection: close\r\n\r\n")
+    assert wire.closed
+    wire = await told([start((b"content-length", b"0"), (b"connection", b"Close")), piece(b"")])
+    assert wire.writes[0].count(b"connection: ") == 1
+    assert wire.closed
+
+
+@pytest.mark.parametrize(
+    "header",
+    [(b"x-a", b"1\r\nset-cookie: b"), (b"x-a", b"1\n"), (b"x a", b"1"), (b"x:a", b"1"), (b"", b"\x00")],
+)
+async def test_a_header_cannot_hold_another(header: tuple[bytes, bytes]) -> None:
+    """The answer becomes an internal error; nothing of the header is written."""
+    wire = await told([start(header), piece(b"hi")])
+    assert wire.writes[0].startswith(b"HTTP/1.1 500 ")
+    assert b"set-cookie" not in b"".join(wire.writes)
+
+
+@pytest.mark.parametrize("body", [b"too long", b"x"])
+async def test_a_body_that_is_not_as_long_as_promised_ends_the_connection(body: bytes) -> None:
+    """Else the reader would take the next answer for a part of this one."""
+    wire = await told([start((b"content-length", b"2")), piece(body)])
+    assert wire.closed
+
+
+async def test_requests_that_wait_in_line_are_answered_in_turn() -> None:
+    """A client may send the next before it has the answer; each is told where it was asked."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0)
+        body = scope["path"].encode() + b"?" + scope["query_string"]
+        await send(start((b"content-length", b"%d" % len(body))))
+        await send(piece(body))
+
+    connection, wire = connected(app)
+    asked = ["/a?b=1", "/%E4%BD%A0", "http://x/c?d"]
+    connection.data_received("".join(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n" for path in asked).encode())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert [raw.rpartition(b"\r\n\r\n")[2] for raw in wire.writes] == [b"/a?b=1", "/你?".encode(), b"/c?d"]
+    connection.connection_lost(None)
+
+
+async def test_work_is_cancelled_when_its_reader_leaves() -> None:
+    """Also when it had left before the work began, and not for the work of the request before."""
+    ended: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            with Watch(scope, receive):
+                await asyncio.sleep(60)
+        except Left:
+            ended.append(scope["path"])
+        assert scope[LINE].watch is None
+
+    connection, _ = connected(app)
+    connection.data_received(b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n")
+    await asyncio.sleep(0)
+    connection.connection_lost(None)
+    assert connection.task is not None
+    await connection.task
+    late, _ = connected(app)
+    late.data_received(b"GET /late HTTP/1.1\r\nHost: x\r\n\r\n")
+    late.connection_lost(None)
+    assert late.task is not None
+    await late.task
+    assert ended == ["/first", "/late"]
