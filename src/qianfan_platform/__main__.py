@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import logging
 import os
@@ -109,7 +110,15 @@ async def _serve(settings: Settings, listener: socket.socket, print_env: bool, e
             if print_env:
                 _print_env(base_url, credentials)
             print(f"ready {base_url}", flush=True)
+            _spare_collections()
         await serving
+
+
+def _spare_collections() -> None:
+    """Keep what the start made out of the garbage collector's rounds, which went through it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 def _keeper(settings: Settings, server: Running) -> Keeper:

@@ -48,25 +48,22 @@ async def _caller(gate: Gate, request: Request) -> Caller:
     scope = request.scope
     raw_query: bytes = scope.get("query_string", b"")
     token = _access_token(raw_query) if _TOKEN in raw_query else None
-    if token and gate.remembers(token):
-        return await gate.by_token(token)
+    if token and (known := gate.known(token)):
+        return known
     authorization = header_of(scope, b"authorization")
-    address = address_of(scope)
     if token or (token is not None and not authorization):
-        return await _tried(gate, address, "", gate.by_token, token)
+        return await _tried(gate, address_of(scope), "", gate.by_token, token)
     scheme, _, rest = authorization.partition(" ")
     if scheme.lower() == "bearer":
         text = rest.strip()
-        if gate.remembers(text):
-            return await gate.by_bearer(text)
-        return await _tried(gate, address, "", gate.by_bearer, text)
+        return gate.known(text) or await _tried(gate, address_of(scope), "", gate.by_bearer, text)
     if not authorization:
         raise Denied("missing", "the request has no access_token and no Authorization")
 
     async def by_signature(text: str) -> Caller:
         return await gate.by_signature(text, **signed_parts(request))
 
-    return await _tried(gate, address, signed_by(authorization), by_signature, authorization)
+    return await _tried(gate, address_of(scope), signed_by(authorization), by_signature, authorization)
 
 
 async def _tried(

@@ -97,9 +97,9 @@ class Gate:
         self._signing.clear()
         self._proven.clear()
 
-    def remembers(self, text: str) -> bool:
-        """Whether this token or bearer key held within the last minute."""
-        return self._proven.get(text, self._clock()) is not None
+    def known(self, text: str) -> Caller | None:
+        """Whose token or bearer key this is, when it held within the last minute."""
+        return self._proven.get(text, self._clock())
 
     # ── issuing ──────────────────────────────────────────────────────────────────────────────────
 

@@ -57,48 +57,63 @@ class Seat:
 
     headers: the X-Ratelimit-… headers of its answer, empty when nothing is limited."""
 
-    __slots__ = ("_allowances", "_caller", "_estimate", "_kind", "_meter", "_model", "_service_id", "_tally", "_tokens", "headers")  # fmt: skip
+    __slots__ = ("_allowances", "_caller", "_counted", "_estimate", "_kind", "_meter", "_model", "_service_id", "_tally", "_tokens", "headers")  # fmt: skip
 
     def __init__(
         self, meter: Meter, caller: Caller, model: str, kind: str, service_id: int | None, estimate: int
     ) -> None:
         self._meter, self._caller, self._model, self._kind = meter, caller, model, kind
         self._service_id, self._estimate = service_id, estimate
-        self._tokens = (0, 0)
+        self._tokens = self._counted = (0, 0)
         self.headers: Mapping[str, str] = _NOTHING
 
     async def __aenter__(self) -> Seat:
+        self.begin()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end(error)
+
+    def begin(self) -> None:
+        """Take the seat. Raises LimitReached."""
         self._allowances = self._meter.take(self._caller, self._estimate)
         if self._allowances:
             self.headers = _headers(self._allowances)
         self._tally = tally = self._meter.tally(self._caller, self._model, self._kind, self._service_id)
         tally.requests += 1
-        return self
+        self._meter.seats.add(self)
 
     def used(self, prompt_tokens: int, completion_tokens: int) -> None:
-        """What the answer has cost so far, in all; each call replaces the one before."""
-        prompt, completion = self._tokens
+        """What the answer has cost so far, in all; each call replaces the one before.
+
+        Called for every token, so it only notes: `add_up` counts it."""
+        self._tokens = (prompt_tokens, completion_tokens)
+
+    def add_up(self) -> None:
+        """Count what was used since the last time."""
+        (prompt, completion), (prompt_before, completion_before) = self._tokens, self._counted
+        self._counted = self._tokens
+        prompt, completion = prompt - prompt_before, completion - completion_before
         tally, meter = self._tally, self._meter
-        prompt, completion = prompt_tokens - prompt, completion_tokens - completion
         tally.prompt_tokens += prompt
         tally.completion_tokens += completion
         meter.prompt_tokens += prompt
         meter.completion_tokens += completion
-        self._tokens = (prompt_tokens, completion_tokens)
         if not tally.dirty:
             meter.mark(tally)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def end(self, error: BaseException | None) -> None:
+        """Leave the seat. error: what ended the answer, when it did not end well."""
         tally = self._tally
-        if kind is not None:
-            if issubclass(kind, _LEFT):
+        if error is not None:
+            if isinstance(error, _LEFT):
                 tally.cut += 1
             else:
                 tally.failed += 1
-        if not tally.dirty:
-            self._meter.mark(tally)
+        self._meter.seats.discard(self)
+        self.add_up()
         if self._allowances:
             for allowance in self._allowances:
                 allowance.settle(self._estimate, sum(self._tokens))
@@ -143,6 +158,7 @@ class Meter:
         self._writing = asyncio.Lock()
         self._flusher: asyncio.Task[None] | None = None
         self._read_at = 0.0
+        self.seats: set[Seat] = set()  # taken now
         self.requests = 0  # admitted since the start
         self.refused = 0  # by a limit, since the start
         self.prompt_tokens = self.completion_tokens = 0  # since the start
@@ -224,6 +240,7 @@ class Meter:
         """Today, requests of today, tokens ever: what is written and what is not yet."""
         today, total = self._sums.get(key, (0, 0))
         owner, app = key
+        self._add_up()
         for tally in self._tallies.values():
             if tally.key[0] == owner and (not app or tally.key[1] == app):
                 requests, _, _, prompt, completion = (
@@ -258,6 +275,10 @@ class Meter:
         tally.dirty = True
         self._dirty.append(tally)
 
+    def _add_up(self) -> None:
+        for seat in self.seats:
+            seat.add_up()
+
     def _turn_the_day(self) -> None:
         self._day = int(self._unix() // DAY_S)
         self._day_ends = (self._day + 1) * DAY_S
@@ -268,6 +289,7 @@ class Meter:
     async def flush(self) -> None:
         """Write all that is not written yet. Raises what the store raises; then it is tried again later."""
         async with self._writing:
+            self._add_up()
             batch, self._dirty = self._dirty, []
             for tally in batch:
                 tally.dirty = False
@@ -336,7 +358,7 @@ class Meter:
         while True:
             await asyncio.sleep(FLUSH_S)
             try:
-                if self._dirty:
+                if self._dirty or self.seats:
                     await self.flush()
                 if self._monotonic() - self._read_at > READ_AGAIN_S:
                     await self.read()

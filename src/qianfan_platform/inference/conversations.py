@@ -199,10 +199,13 @@ def _prompt(messages: Sequence[Mapping[str, Any]], sampling: Sampling) -> Prompt
 
 
 _CLOUD_ONLY: Final = ("enable_citation", "enable_trace", "enable_system_memory", "web_search")
+_IGNORABLE: Final = frozenset((*_CLOUD_ONLY, "tools"))
 
 
 def ignored(body: Body) -> list[str]:
     """Members that ask for what only the cloud has: the chat goes on without."""
+    if _IGNORABLE.isdisjoint(body):
+        return []  # most requests
     found = [name for name in _CLOUD_ONLY if (value := body.get(name)) and _is_on(value)]
     if isinstance(rows := body.get("tools"), list):
         kinds = [row.get("type", "function") for row in rows if isinstance(row, dict)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from urllib.parse import quote
 
@@ -13,14 +13,14 @@ from starlette.routing import Route
 from qianfan.contract.routes import Family
 from qianfan_platform.accounts.gate import Caller
 from qianfan_platform.catalogue.catalogue import Kind
-from qianfan_platform.engines.protocol import Delta
 from qianfan_platform.platform import Platform
 from qianfan_platform.serving.operations import Answering
 from qianfan_platform.web import hot
+from qianfan_platform.web.access import trace_of
 
 from . import conversations, operations
 from .conversations import Prompt
-from .frames import Whole
+from .frames import V1, V2, Whole
 from .members import Body
 from .operations import Admitted
 
@@ -42,10 +42,11 @@ class Door:
         authenticate = self._authenticate
 
         async def guarded(request: Request) -> Response:
-            hot.note(request, route=path)
+            trace = trace_of(request.scope)
+            trace.route = path
             try:
                 caller = await authenticate(request, family)
-                hot.note(request, route=path, owner=caller.owner, app=caller.app)
+                trace.owner, trace.app = caller.owner, caller.app
                 return await handler(request, caller)
             except hot.Left:
                 return Response(status_code=499)
@@ -76,15 +77,11 @@ class Door:
         self, request: Request, caller: Caller, answering: Answering, prompt: Prompt, whole: Whole
     ) -> None:
         """Add every piece of the answer to `whole`. Raises hot.Left when the caller did not wait for it."""
-
-        async def gathered() -> None:
+        with hot.watching(request):
             async with operations.answer(
                 self.platform, caller, answering, prompt, self.admitted(request)
             ) as deltas:
-                async for delta in deltas:
-                    whole.add(delta)
-
-        await hot.unless_left(request, gathered())
+                await deltas.into(whole)
 
     def stream(
         self,
@@ -92,19 +89,17 @@ class Door:
         caller: Caller,
         answering: Answering,
         prompt: Prompt,
-        frame: Callable[[Delta], bytes],
+        form: V1 | V2,
         family: Family,
         *,
         tail: bytes = b"",
     ) -> Response:
-        """An event stream of the answer: what `frame` makes of each piece, sent at once."""
+        """An event stream of the answer: what `form` makes of each piece, sent at once."""
 
-        async def frames() -> AsyncGenerator[bytes]:
+        async def frames(put: hot.Put) -> None:
             async with operations.answer(
                 self.platform, caller, answering, prompt, self.admitted(request)
             ) as deltas:
-                async for delta in deltas:
-                    if made := frame(delta):
-                        yield made
+                await deltas.frames(form, put)
 
-        return hot.EventStream(frames(), family, tail=tail)
+        return hot.EventStream(frames, family, tail=tail)

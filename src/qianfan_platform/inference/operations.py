@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Final
 
@@ -28,6 +28,7 @@ from qianfan_platform.serving import operations as serving
 from qianfan_platform.serving.operations import Answering
 
 from .conversations import Prompt, estimate
+from .frames import V1, V2, Whole
 
 log = logging.getLogger("qianfan_platform.inference")
 
@@ -87,7 +88,7 @@ class _Engaged:
 
     Written out, as `Answer` is: each generator of its own would cost a plain answer some microseconds."""
 
-    __slots__ = ("_admitted", "_answering", "_caller", "_place", "_platform", "_seat", "_tokens")
+    __slots__ = ("_admitted", "_answering", "_caller", "_live", "_platform", "_seat", "_tokens")
 
     def __init__(
         self, platform: Platform, caller: Caller, answering: Answering, tokens: int, admitted: Admitted
@@ -104,23 +105,21 @@ class _Engaged:
             service_id=answering.service_id,
             estimate=self._tokens,
         )
-        await seat.__aenter__()
+        seat.begin()
         try:
             self._admitted(seat.headers)
-            self._place = self._platform.fleet.use(answering.want, self._caller.owner)
-            engine, adapter = await self._place.__aenter__()
+            self._live = live = await self._platform.fleet.enter(answering.want, self._caller.owner)
         except BaseException as error:
-            await seat.__aexit__(type(error), error, error.__traceback__)
+            seat.end(error)
             raise
-        return engine, adapter, seat
+        adapter = answering.want.adapter
+        return live.engine, adapter.name if adapter else None, seat
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            await self._place.__aexit__(kind, error, trace)
-        finally:
-            await self._seat.__aexit__(kind, error, trace)
+        self._platform.fleet.leave(self._live)
+        self._seat.end(error)
         if error is not None and (fault := _told(error, self._answering)) is not None:
             raise fault from error
 
@@ -153,13 +152,30 @@ class Answer:
         self._engaged, self._prompt = engaged, prompt
         self._prompt_tokens, self._completion_tokens = prompt.estimate, 0
 
-    async def __aenter__(self) -> AsyncIterator[Delta]:
+    async def __aenter__(self) -> Answer:
         engine, adapter, self._seat = await self._engaged.__aenter__()
         self._deltas = engine.generate(self._prompt.messages, self._prompt.sampling, adapter=adapter)
         return self
 
     def __aiter__(self) -> AsyncIterator[Delta]:
         return self
+
+    async def frames(self, form: V1 | V2, put: Callable[[bytes], Awaitable[None]]) -> None:
+        """Put what `form` makes of every piece: as going through them, at less cost."""
+        used, prompt_tokens = self._seat.used, self._prompt_tokens
+        frame, whole = form.frame, form.whole
+        async for delta in self._deltas:
+            made = frame(delta)
+            used(whole.prompt_tokens or prompt_tokens, whole.completion_tokens)
+            if made:
+                await put(made)
+
+    async def into(self, whole: Whole) -> None:
+        """Add every piece to `whole`: as going through them, at less cost."""
+        used, prompt_tokens = self._seat.used, self._prompt_tokens
+        async for delta in self._deltas:
+            whole.add(delta)
+            used(whole.prompt_tokens or prompt_tokens, whole.completion_tokens)
 
     async def __anext__(self) -> Delta:
         delta = await self._deltas.__anext__()

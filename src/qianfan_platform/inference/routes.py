@@ -133,6 +133,6 @@ class V1Routes:
         form: V1,
     ) -> Response:
         if members.flag(body, "stream"):
-            return self._door.stream(request, caller, answering, prompt, form.frame, "inference")
+            return self._door.stream(request, caller, answering, prompt, form, "inference")
         await self._door.whole(request, caller, answering, prompt, form.whole)
         return Json(form.answer())

@@ -61,7 +61,7 @@ class V2Routes:
             one_call=body.get("parallel_tool_calls") is False,
         )
         if members.flag(body, "stream"):
-            return self._door.stream(request, caller, answering, prompt, form.frame, "openai", tail=DONE)
+            return self._door.stream(request, caller, answering, prompt, form, "openai", tail=DONE)
         await self._door.whole(request, caller, answering, prompt, form.whole)
         return Json(form.answer())
 

@@ -11,13 +11,15 @@ import logging
 import random
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote
 
 import orjson
 from starlette.types import Scope
+
+from qianfan_platform.web.envelopes import spelt
 
 log = logging.getLogger("qianfan_platform.access")
 
@@ -37,7 +39,8 @@ _ids = random.Random()  # ids tell requests apart; nobody may do anything by kno
 class Trace:
     """What is known of one request while it is served; kept in the scope under `trace`.
 
-    headers: more headers of the answer, written exactly as they are spelt here. total_s: the longest answer."""
+    headers: more headers of the answer, written exactly as they are spelt here. total_s: the longest answer.
+    status: of the answer, once it has begun."""
 
     request_id: str
     route: str = ""
@@ -45,6 +48,15 @@ class Trace:
     app: str = ""
     headers: Mapping[str, str] | None = None
     total_s: float = TOTAL_S
+    status: int = 0
+
+    def stamp(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """The headers of an answer that begins now: those given, the request id, and `headers`."""
+        self.status = status
+        stamped = [*headers, (b"x-baidu-request-id", self.request_id.encode())]
+        if self.headers:
+            stamped += spelt(self.headers)
+        return stamped
 
 
 def trace_of(scope: Scope) -> Trace:
@@ -93,11 +105,11 @@ class AccessLines:
         self._lines: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, scope: Scope, trace: Trace, status: int, started: float) -> None:
+    def add(self, scope: Scope, trace: Trace, started: float) -> None:
         """Note one request that is over. started: perf_counter seconds."""
         if not log.isEnabledFor(logging.INFO):
             return
-        self._lines.append(orjson.dumps(_line(scope, trace, status, started)))
+        self._lines.append(orjson.dumps(_line(scope, trace, started)))
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(GATHER_S, self.flush)
         elif len(self._lines) >= GATHERED:
@@ -113,7 +125,7 @@ class AccessLines:
             log.info("%s", b"\n".join(lines).decode())
 
 
-def _line(scope: Scope, trace: Trace, status: int, started: float) -> dict[str, Any]:
+def _line(scope: Scope, trace: Trace, started: float) -> dict[str, Any]:
     return {
         "time": time.time(),  # unix seconds
         "request_id": trace.request_id,
@@ -124,6 +136,6 @@ def _line(scope: Scope, trace: Trace, status: int, started: float) -> dict[str, 
         "owner": trace.owner,
         "app": trace.app,
         "client": (scope.get("client") or _NO_CLIENT)[0],
-        "status": status,  # 0: it never began to answer
+        "status": trace.status,  # 0: it never began to answer
         "ms": round((time.perf_counter() - started) * 1000, 2),
     }

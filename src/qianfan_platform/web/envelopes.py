@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -25,7 +26,12 @@ class _Spelt(bytes):
 def spelt(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     """Raw headers written exactly so; some published clients match the case of `Content-Type` or
     `X-Ratelimit-Limit-Requests`."""
-    return [(_Spelt(name.encode()), value.encode("latin-1")) for name, value in headers.items()]
+    return [_spelt(name, value) for name, value in headers.items()]
+
+
+@lru_cache(maxsize=1024)
+def _spelt(name: str, value: str) -> tuple[bytes, bytes]:
+    return _Spelt(name.encode()), value.encode("latin-1")
 
 
 class Refused(Fault):
@@ -54,8 +60,19 @@ class Json(Response):
 
     media_type = "application/json"
 
-    def render(self, content: Any) -> bytes:
-        return dumps(content)
+    def __init__(
+        self, content: Any, status_code: int = 200, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.status_code, self.background = status_code, None
+        self.body = dumps(content)
+        self.raw_headers = [
+            (b"content-length", b"%d" % len(self.body)),
+            (b"content-type", b"application/json"),
+        ]
+        if headers:
+            self.raw_headers += [
+                (name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()
+            ]
 
 
 def dumps(content: Any) -> bytes:

@@ -21,7 +21,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qianfan_platform.web import faults
 from qianfan_platform.web.access import ID_HEADERS, TOTAL_S, AccessLines, Trace, fresh_id, harmless_id
-from qianfan_platform.web.envelopes import spelt
+from qianfan_platform.web.envelopes import Json
+from qianfan_platform.web.hot import send_whole
 from qianfan_platform.web.watch import Left
 
 log = logging.getLogger("qianfan_platform.web")
@@ -56,45 +57,29 @@ class Front:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        ident = wish = None
-        for name, value in scope["headers"]:
-            if name in _READ:
-                if name == faults.HEADER:
-                    wish = value.decode("latin-1")
-                elif name in _FORWARDED:
-                    _forwarded(scope, name, value.decode("latin-1"))
-                else:
-                    ident = ident or harmless_id(value)
+        ident = wish = ""
+        if not _READ.isdisjoint(dict(scope["headers"])):
+            ident, wish = _read(scope)
         trace = scope["trace"] = Trace(ident or fresh_id(), total_s=self.total_s)
-        status = 0
-
-        async def stamped(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = [*message.get("headers", ()), (b"x-baidu-request-id", trace.request_id.encode())]
-                if trace.headers:
-                    headers += spelt(trace.headers)
-                message["headers"] = headers
-            await send(message)
-
-        out: Send = stamped
-        if wish is not None:
-            faulty = scope[faults.FAULTS] = faults.Faulty(wish, scope, stamped, self._counts)
-            out = faulty.send
+        if wish:
+            faulty = scope[faults.FAULTS] = faults.Faulty(wish, scope, send, self._counts)
+            send = faulty.send
         found = self._find(scope["method"], scope["path"])
         try:
             if found is None:
-                await self.app(scope, receive, out)
+                await self.app(scope, receive, _stamping(trace, send))
             else:
                 scope["path_params"] = found[1]
-                response = await found[0](Request(scope, receive, out))
-                await response(scope, receive, out)
+                response = await found[0](Request(scope, receive, send))
+                if isinstance(response, Json):
+                    await send_whole(response, trace, send)
+                else:
+                    await response(scope, receive, _stamping(trace, send))
         except Left:
             log.debug("request %s: the connection is gone", trace.request_id)
         finally:
-            self.answered[(found[2] if found else trace.route) or "other", status] += 1
-            self.lines.add(scope, trace, status, started)
+            self.answered[(found[2] if found else trace.route) or "other", trace.status] += 1
+            self.lines.add(scope, trace, started)
 
     def _find(self, method: str, path: str) -> tuple[Endpoint, dict[str, Any], str] | None:
         found = self._hot.get((method, path))
@@ -109,6 +94,30 @@ class Front:
         if found is None or not found[1] or not last:
             return None
         return found[0], {found[1]: last}, found[2]
+
+
+def _read(scope: Scope) -> tuple[str, str]:
+    """The id and the faults that the client wishes, "" for none; the address behind a proxy goes into the scope."""
+    ident = wish = ""
+    for name, value in scope["headers"]:
+        if name == faults.HEADER:
+            wish = value.decode("latin-1")
+        elif name in _FORWARDED:
+            _forwarded(scope, name, value.decode("latin-1"))
+        elif name in ID_HEADERS:
+            ident = ident or harmless_id(value) or ""
+    return ident, wish
+
+
+def _stamping(trace: Trace, send: Send) -> Send:
+    """`send`, with the trace's headers put into an answer that does not have them yet."""
+
+    async def stamped(message: Message) -> None:
+        if message["type"] == "http.response.start" and not trace.status:
+            message["headers"] = trace.stamp(message["status"], message.get("headers", ()))
+        await send(message)
+
+    return stamped
 
 
 def _forwarded(scope: Scope, name: bytes, value: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
 from starlette.requests import Request
@@ -14,7 +15,7 @@ from qianfan.contract import sse
 from qianfan.contract.errors import INVALID_JSON, ErrorRow, Fault
 from qianfan.contract.routes import Family
 from qianfan_platform.web import bodies
-from qianfan_platform.web.access import trace_of
+from qianfan_platform.web.access import Trace, trace_of
 from qianfan_platform.web.envelopes import Json, dumps, error_body, error_response, internal, spelt
 from qianfan_platform.web.watch import Left, Watch
 
@@ -69,24 +70,41 @@ def _fault(family: Family, error: Exception, ident: str) -> Fault:
     return internal(family)
 
 
+async def send_whole(response: Response, trace: Trace, send: Send) -> None:
+    """Send a whole answer, with the trace's headers."""
+    headers = trace.stamp(response.status_code, response.raw_headers)
+    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})
+
+
+def watching(request: Request) -> Watch:
+    """A block that is cancelled, and raises Left, when the client leaves. The body must have been read before."""
+    return Watch(request.scope, request.receive)
+
+
 async def unless_left(request: Request, work: Awaitable[T]) -> T:
     """The result of `work`; when the client leaves first, the work is cancelled and Left is raised.
 
     The body must have been read before."""
-    with Watch(request.scope, request.receive):
+    with watching(request):
         return await work
+
+
+Put = Callable[[bytes], Awaitable[None]]
+"""Sends one frame."""
 
 
 class EventStream(Response):
     """An event stream of JSON frames, each sent at once, closed as soon as the reader leaves.
 
-    frames: bytes of one event each (`contract.sse.encode`); closed (`aclose`) in every case. An error before
-    the first frame is answered as plain JSON, a later one as a last frame. tail: sent at a good end, such as
-    `data: [DONE]` for V2. headers: read when the first frame is there."""
+    frames: bytes of one event each (`contract.sse.encode`): a generator, closed (`aclose`) in every case, or a
+    function that puts one after the other, cancelled when the reader leaves. An error before the first frame is
+    answered as plain JSON, a later one as a last frame. tail: sent at a good end, such as `data: [DONE]` for V2.
+    headers: read when the first frame is there."""
 
     def __init__(
         self,
-        frames: AsyncGenerator[bytes],
+        frames: AsyncGenerator[bytes] | Callable[[Put], Awaitable[None]],
         family: Family = "inference",
         *,
         headers: Mapping[str, str] | None = None,
@@ -105,39 +123,49 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             with Watch(scope, receive):
-                try:
-                    await self._send_all(scope, receive, send)
-                finally:
-                    await self.frames.aclose()
+                await self._send_all(scope, send)
         except Left:
             log.debug("request %s: the reader left", trace_of(scope).request_id)
 
-    async def _start(self, send: Send) -> None:
-        headers = _STREAM_HEADERS + (spelt(self.more_headers) if self.more_headers else [])
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-
-    async def _send_all(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _send_all(self, scope: Scope, send: Send) -> None:
         started = False
+        trace = trace_of(scope)
+
+        async def put(frame: bytes) -> None:
+            nonlocal started
+            if not started:
+                started = True
+                await self._start(trace, send)
+            await send({"type": "http.response.body", "body": frame, "more_body": True})
+
         last = self.tail
         try:
-            async for frame in self.frames:
-                if not started:
-                    await self._start(send)
-                    started = True
-                await send({"type": "http.response.body", "body": frame, "more_body": True})
+            if isinstance(self.frames, AsyncGenerator):
+                await _pour(self.frames, put)
+            else:
+                await self.frames(put)
         except Exception as error:
-            ident = trace_of(scope).request_id
-            fault = _fault(self.family, error, ident)
+            fault = _fault(self.family, error, trace.request_id)
             if not started:
-                await error_response(self.family, fault, ident)(scope, receive, send)
+                await send_whole(error_response(self.family, fault, trace.request_id), trace, send)
                 return
-            last = sse.encode(dumps(error_body(self.family, fault, ident)))
+            last = sse.encode(dumps(error_body(self.family, fault, trace.request_id)))
         if not started:
-            await self._start(send)
+            await self._start(trace, send)
         await send({"type": "http.response.body", "body": last, "more_body": False})
+
+    async def _start(self, trace: Trace, send: Send) -> None:
+        headers = _STREAM_HEADERS + (spelt(self.more_headers) if self.more_headers else [])
+        await send({"type": "http.response.start", "status": 200, "headers": trace.stamp(200, headers)})
+
+
+async def _pour(frames: AsyncGenerator[bytes], put: Put) -> None:
+    async with aclosing(frames):
+        async for frame in frames:
+            await put(frame)
 
 
 __all__ = [
     "BODY_LIMIT", "EventStream", "Json", "Left", "add_headers", "failed", "note", "read_object", "request_id",
-    "spelt", "unless_left",
+    "send_whole", "spelt", "unless_left", "watching",
 ]  # fmt: skip

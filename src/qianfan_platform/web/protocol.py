@@ -100,7 +100,7 @@ class Connection(HttpToolsProtocol):
         self.task: asyncio.Task[None] | None = None  # that answers now
         self.watch: Watch | None = None  # whom to tell when the reader leaves
         self.lost = False
-        self._answering: Cycle | None = None  # not always `cycle`, which is the newest: requests may wait in line
+        self._answering: Cycle | None = None  # `cycle` is the newest, which may have to wait in line
 
     # ── called by the transport ──────────────────────────────────────────────────────────────────
 

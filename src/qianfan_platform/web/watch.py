@@ -44,7 +44,7 @@ class Watch:
     After the trace's `total_s` seconds, to the second, the connection is cut, and its reader sees an answer without
     an end. The body must have been read before."""
 
-    __slots__ = ("_inside", "_left", "_line", "_receive", "_scope", "_watcher", "since")
+    __slots__ = ("_inside", "_left", "_line", "_receive", "_scope", "_since", "_watcher")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self._scope, self._receive = scope, receive
@@ -54,7 +54,7 @@ class Watch:
 
     def __enter__(self) -> Watch:
         line = self._line
-        self.since = asyncio.get_running_loop().time()
+        self._since = asyncio.get_running_loop().time()
         if line is None:
             self._inside = asyncio.current_task()
             self._watcher = asyncio.create_task(self._wait())
@@ -84,7 +84,7 @@ class Watch:
     def look(self, now: float) -> None:
         """Cut the connection when the answer has taken too long. now: the loop's time."""
         trace = trace_of(self._scope)
-        if now - self.since <= trace.total_s or self._left:
+        if now - self._since <= trace.total_s or self._left:
             return
         log.warning("request %s was cut after %g s", trace.request_id, trace.total_s)
         if self._line is not None:
