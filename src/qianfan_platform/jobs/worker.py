@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import and_, func, or_, select, update
 
 from qianfan_platform.store import Store, Tx
 
@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 SLOTS: Final[Mapping[str, int]] = MappingProxyType({"general": 4, "train": 1, "serve": 4})
 LOOK_S = 0.5  # how often a worker looks for what other processes did
+IDLE_S = 10.0  # the same for a worker that has the database to itself and nothing to do
 STOP_S = 10.0  # how long handlers may take to unwind
 LONGEST_PAUSE_S = 60.0  # between attempts
 
@@ -115,18 +116,33 @@ class Worker(Listener):
     async def _tend(self) -> None:
         while not self._stopping:
             self._wake.clear()
+            pause_s = min(LOOK_S, self.lease_s / 3)
             try:
                 await self._renew()
                 await self._hear_cancellations()
                 while not self._stopping and await self._claim():
                     pass
+                if self.exclusive and not self._running:
+                    pause_s = await self._idle_s()
             except Exception:
                 logger.exception("worker %s cannot reach its jobs; it tries again", self.name)
             try:
-                async with asyncio.timeout(min(LOOK_S, self.lease_s / 3)):
+                async with asyncio.timeout(pause_s):
                     await self._wake.wait()
             except TimeoutError:
                 pass
+
+    async def _idle_s(self) -> float:
+        """Seconds until the first job that waits for its time; of new ones this worker is told."""
+        async with self.store.reading() as tx:
+            waiting = select(func.min(Job.run_after)).where(
+                Job.state == JobState.Waiting, Job.kind.in_(list(KNOWN))
+            )
+            first = (await tx.execute(waiting)).scalar_one_or_none()
+            if first is None:
+                return IDLE_S
+            left_s: float = (first - await tx.now()).total_seconds()
+            return min(max(left_s, 0.01), IDLE_S)
 
     async def _renew(self) -> None:
         """Renew the leases every third of their time; stop the handlers whose job is not ours any more."""

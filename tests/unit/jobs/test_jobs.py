@@ -445,6 +445,27 @@ async def test_an_exclusive_worker_takes_up_what_a_dead_one_left(store: Store) -
     assert (done.state, done.fence) == (JobState.Done, 4)
 
 
+async def test_an_idle_exclusive_worker_hears_of_new_jobs_and_keeps_the_time_of_old_ones(
+    store: Store,
+) -> None:
+    """It sleeps for seconds while there is nothing to do, and still is there at once, and for a retry in time."""
+    began: list[float] = []
+
+    @jobs.job("test.timely")
+    async def timely(step: Step) -> None:
+        began.append(time.monotonic())
+        if len(began) == 1:
+            raise jobs.Retry(1.0, "not yet")
+
+    async with working(store, exclusive=True):
+        await asyncio.sleep(0.3)  # it has nothing to do by now
+        asked = time.monotonic()
+        job = await enqueued(store, "test.timely")
+        assert (await until(store, job)).state == JobState.Done
+    assert began[0] - asked < 0.5
+    assert 0.9 < began[1] - began[0] < 2.5
+
+
 async def test_two_workers_share_the_work_without_doubles(store: Store, database_url: str) -> None:
     """Each job runs once, whoever takes it, and never more at once than there are places."""
     ran: list[tuple[str, int]] = []
