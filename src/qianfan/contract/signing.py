@@ -52,20 +52,17 @@ def timestamp(unix: float) -> str:
 
 @lru_cache(maxsize=16)  # the same for all calls of a second
 def _written(unix: int) -> str:
-    year, month, day, hour, minute, second = time.gmtime(unix)[:6]  # strftime takes three times as long
-    return f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"
+    return time.strftime(TIME_FORMAT, time.gmtime(unix))  # half of what a datetime takes
 
 
 def encode(text: str) -> str:
     """Percent-encode UTF-8, keeping only A–Z a–z 0–9 - . _ ~."""
-    return _UNSAFE.sub(_escape, text) if text.isascii() else quote(text, safe="-._~")
+    if _USUAL.fullmatch(text):  # hosts, types, times, ids
+        return text.replace(":", "%3A").replace("/", "%2F")
+    return quote(text, safe="-._~")
 
 
-_UNSAFE: Final = re.compile(r"[^A-Za-z0-9\-._~]")
-
-
-def _escape(found: re.Match[str]) -> str:
-    return f"%{ord(found[0]):02X}"
+_USUAL: Final = re.compile(r"[A-Za-z0-9\-._~:/]*")
 
 
 def canonical_query(pairs: Iterable[tuple[str, str]]) -> str:
