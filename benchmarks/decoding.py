@@ -82,7 +82,7 @@ async def compare(rounds: int, folder: Path) -> Table:
         print(f"SKIPPED: {name}, whose weights are not on this machine; the tiny model takes its place")
         name = "tiny"
     entry = Catalogue.load().entries[name]
-    spec = spec_for(entry, await Weights(default_home()).gguf(entry))
+    spec = spec_for(entry, await Weights(default_home()).served(entry))
     launch = server.Launch(
         model=str(spec.model),
         api_key=secrets.token_urlsafe(24),

@@ -66,6 +66,7 @@ class Http:
         lines = {"host": f"{name}:{self._port}", "accept": "*/*", "connection": connection, **self.headers}
         self._head = "".join(f"{key}: {value}\r\n" for key, value in lines.items()).encode("latin-1")
         self._unused: list[Exchange] = []
+        self.heard = 0.0  # when the server last said anything to anybody, loop time
 
     async def open(self, method: str, path: str, body: bytes | None = None) -> Exchange:
         """Send a request; return when its status and headers are here. The caller closes what it gets.
@@ -238,10 +239,13 @@ class Exchange(asyncio.Protocol):
         self._wake()
 
     def _look(self) -> None:
-        """Silence counts while somebody waits; a reader that is slow itself is nobody's fault."""
+        """Silence counts while somebody waits; a reader that is slow itself is nobody's fault.
+
+        Before its answer begins a request may stand in the server's line: the server is well while others hear it."""
         left = self._http.idle_s
         if self._waiter is not None:
-            left -= self._loop.time() - self._since
+            since = self._since if self._headed else max(self._since, self._http.heard)
+            left -= self._loop.time() - since
             if left <= 0:
                 self._fail(
                     Silent(f"{self._http.what} was silent for {self._http.idle_s:g} s and counts as hung")
@@ -260,6 +264,7 @@ class Exchange(asyncio.Protocol):
             self._http.forget(self)
             self.drop()
             return
+        self._http.heard = self._loop.time()
         if not self._headed:
             self._head += len(data)
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 # role: system | user | assistant | tool. content: str, or for engines that see images the parts
 # {"type": "text", "text"} and {"type": "image_url", "image_url": {"url": "data:image/…;base64,…"}}.
@@ -104,9 +104,6 @@ class Adapter:
     path: Path
 
 
-AHEAD: Final = 2
-
-
 @dataclass(frozen=True)
 class EngineSpec:
     """What to start. Two equal specs are the same engine."""
@@ -121,9 +118,9 @@ class EngineSpec:
 
     @property
     def places(self) -> int:
-        """Requests that may be inside at once. llama.cpp gets some more than it has sequences: one that ends
-        finds the next request waiting, where it would idle until that had come and was read."""
-        return self.parallel + AHEAD if self.kind == "llamacpp" else self.parallel
+        """Requests that may be inside at once. llama.cpp gets twice as many as it has sequences: those that end,
+        often all together, find the next ones waiting, where they would idle until those had come and were read."""
+        return 2 * self.parallel if self.kind == "llamacpp" else self.parallel
 
 
 class EngineFailed(Exception):

@@ -131,6 +131,30 @@ def test_a_server_that_falls_silent_is_hung() -> None:
             against(silent, lambda http, path=path: http.ask("GET", path), idle_s=0.1)
 
 
+def test_who_stands_in_line_is_not_lost_while_others_are_served() -> None:
+    """An answer that has not begun is waited for as long as the server speaks to anybody."""
+
+    async def one_by_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await head_of(reader)
+        if b"/base/first" in head:
+            writer.write(CHUNKED)
+            for _ in range(8):
+                writer.write(b"1\r\nx\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.1)
+            writer.write(b"0\r\n\r\n")
+        else:
+            await asyncio.sleep(0.7)
+            writer.write(SIZED)
+        await writer.drain()
+
+    async def both(http: Http) -> list[bytes]:
+        answers = await asyncio.gather(http.ask("GET", "first"), http.ask("GET", "second"))
+        return [answer.body for answer in answers]
+
+    assert against(one_by_one, both, idle_s=0.3) == [b"x" * 8, b"hello"]
+
+
 def test_a_slow_reader_is_not_taken_for_a_silent_server_and_bounds_memory() -> None:
     """The socket is left alone once enough is kept; nothing is lost."""
     sent = 8 * 1024 * 1024

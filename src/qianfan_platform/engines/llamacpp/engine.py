@@ -54,7 +54,7 @@ class LlamaCppEngine(Refusing):
         self._model = spec.model.name if spec.model else ""
         self._http = upstream
         self._adapters = {adapter.name: number for number, adapter in enumerate(spec.adapters)}
-        # First come, first served; what runs inside is never queued, so silence there means hung.
+        # First come, first served; what is inside waits for one answer at most, so long silence there means hung.
         self._slots = asyncio.Semaphore(spec.places)
         self._use = _use(spec)
         self._pulse = Pulse()
