@@ -51,7 +51,7 @@ def run() -> Iterator[Run]:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     tiny.build(folder / "hf")
     model_to_gguf(folder / "hf", folder / "tiny.gguf", dtype="f32")
