@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-contract test-e2e test-outsiders check format docs bench bench-client \
+.PHONY: help setup demo test test-soak test-unit test-contract test-e2e test-outsiders check format docs bench bench-client \
         bench-gateway clean
 
 help: ## list the tasks
@@ -39,6 +39,9 @@ test-e2e: $(READY) ## train, publish, deploy, chat
 
 test-outsiders: $(READY) ## published clients of others against the platform
 	@$(BIN)/python -m pytest tests/contract/outsiders
+
+test-soak: $(READY) ## the long tests that `make test` leaves out
+	@$(BIN)/python -m pytest -m soak
 
 check: $(READY) ## format, lint, types, architecture
 	@$(BIN)/ruff format --check src tests examples benchmarks docs

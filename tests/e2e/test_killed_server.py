@@ -103,7 +103,7 @@ def trainers_of(platform: Embedded) -> list[psutil.Process]:
     return family("trainers.child", platform.process.pid)
 
 
-@pytest.mark.parametrize("method", ["LoRA", "ALL"])
+@pytest.mark.parametrize("method", ["LoRA", pytest.param("ALL", marks=pytest.mark.soak)])
 def test_a_killed_server_goes_on_from_the_last_checkpoint_to_the_same_weights(
     tmp_path: Path, rows: Path, method: str
 ) -> None:

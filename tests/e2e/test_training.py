@@ -144,7 +144,7 @@ def test_the_plan_and_the_ledger_come_before_the_first_step(uninterrupted) -> No
     assert (ledger["samples"], ledger["kept"], ledger["training"]) == (30, 30, 30)
 
 
-@pytest.mark.parametrize("method", ["LoRA", "ALL"])
+@pytest.mark.parametrize("method", ["LoRA", pytest.param("ALL", marks=pytest.mark.soak)])
 def test_a_killed_run_ends_with_the_same_bits(place: Path, uninterrupted, method) -> None:
     """Killed after step 3 and again after step 8, it goes on by itself and loses nothing."""
     spec = spec_of(place, f"killed-{method}", method=method)

@@ -110,7 +110,7 @@ def test_a_place_that_is_dropped_comes_back() -> None:
     pool = Pool(2)
     for _ in range(5):
         pool.take(key(1), soon())
-    for _ in range(60):
+    for _ in range(8):
         connection = pool.take(key(1), soon(2.0))
         circle: list[object] = [connection]
         circle.append(circle)

@@ -252,7 +252,7 @@ def test_what_is_no_socks_proxy_is_a_lost_connection(said: bytes) -> None:
 
         def serve() -> None:
             client, _ = listening.accept()
-            with client:
+            with client, contextlib.suppress(OSError):  # it may hang up as soon as it has read enough
                 client.sendall(said)
                 client.shutdown(socket.SHUT_WR)
                 while client.recv(100):
