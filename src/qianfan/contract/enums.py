@@ -63,6 +63,7 @@ class DataTemplateType(int, Enum):
 
     NonSortedConversation = 2000
     SortedConversation = 2001
+    PromptChosenRejected = 2002  # preferences, for DPO
     GenericText = 40100
     QuerySet = 40200
     Text2Image = 70500
@@ -192,6 +193,7 @@ class TrainDatasetType(int, Enum):
 class TrainMode(str, Enum):
     SFT = "SFT"
     PostPretrain = "PostPretrain"
+    DPO = "DPO"
 
 
 class TrainParameterScale(str, Enum):

@@ -7,7 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-Method = Literal["LoRA", "ALL"]
+Mode = Literal["SFT", "PostPretrain", "DPO"]
+"""What is learned: answers, running text, or to prefer one answer to another."""
+Method = Literal["LoRA", "ALL", "P-tuning"]
+"""Which weights change: an adapter, all of them, or a few virtual tokens before the prompt."""
 Event = dict[str, Any]
 """One line of the trainer's report; `kind` is one of
 
@@ -42,6 +45,9 @@ class Hyper:
     lora_rank: int = 16
     lora_alpha: int = 32
     lora_dropout: float = 0.0
+    lora_targets: tuple[str, ...] = ()  # names of linear layers; (): all but the output
+    virtual_tokens: int = 16  # of P-tuning
+    beta: float = 0.1  # of DPO: how much leaving the reference costs
     grad_clip: float = 1.0
     too_long: Literal["drop", "truncate", "refuse"] = "refuse"
     logging_steps: int = 1
@@ -52,14 +58,18 @@ class TrainSpec:
     """One run, whole: the child reads nothing else. Written as JSON into its work folder.
 
     base: folder in Hugging Face layout (safetensors, tokenizer with a chat template).
-    rows: JSONL, a conversation a line: [{"prompt": str, "response": [[str]]}, …] with optional
-    "system" in the first turn. held_out: share of the rows kept for evaluation, 0–0.5.
+    rows: JSONL. SFT: a conversation a line, [{"prompt": str, "response": [[str]]}, …] with optional
+    "system" in the first turn. PostPretrain: a text a line, as a JSON string. DPO: a conversation whose last
+    turn has "chosen" and "rejected" in place of "response".
+    held_out: share of the rows kept for evaluation, 0–0.5.
+    start_from: the result folder of an earlier run; this one goes on training its weights on other data.
     work: folder of this run; checkpoints go to work/checkpoints/<step>, the result to work/result.
     threads, dtype and seed are fixed here, so that a resumed run equals an uninterrupted one."""
 
     base: Path
     rows: Path
     work: Path
+    mode: Mode = "SFT"
     method: Method = "LoRA"
     hyper: Hyper = field(default_factory=Hyper)
     held_out: float = 0.2
@@ -68,6 +78,8 @@ class TrainSpec:
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     checkpoint_seconds: float = 30.0  # at least one checkpoint in this time
     checkpoint_steps: int | None = None  # or every so many steps
+    checkpoints_kept: int = 2  # the newest ones; at least 1
+    start_from: Path | None = None
     resume_from: Path | None = None  # a checkpoint folder of another run; work's own newest one goes first
     device: str = "cpu"
 
@@ -78,9 +90,11 @@ class TrainSpec:
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> TrainSpec:
-        paths = {key: Path(plain[key]) for key in ("base", "rows", "work")}
-        resume = Path(plain["resume_from"]) if plain.get("resume_from") else None
-        return cls(**{**plain, **paths, "resume_from": resume, "hyper": Hyper(**plain["hyper"])})
+        paths: dict[str, Any] = {key: Path(plain[key]) for key in ("base", "rows", "work")}
+        for key in ("start_from", "resume_from"):
+            paths[key] = Path(plain[key]) if plain.get(key) else None
+        hyper = {**plain["hyper"], "lora_targets": tuple(plain["hyper"].get("lora_targets", ()))}
+        return cls(**{**plain, **paths, "hyper": Hyper(**hyper)})
 
 
 @dataclass(frozen=True)

@@ -64,9 +64,9 @@ async def run(spec: TrainSpec, on_event: OnEvent, stop: asyncio.Event) -> Outcom
 
 def absolute(spec: TrainSpec) -> TrainSpec:
     """The same spec with paths that hold from anywhere."""
-    paths = {name: getattr(spec, name).absolute() for name in ("base", "rows", "work")}
-    resume = spec.resume_from and spec.resume_from.absolute()
-    return replace(spec, **paths, resume_from=resume)
+    names = ("base", "rows", "work", "start_from", "resume_from")
+    paths = {name: path and path.absolute() for name in names for path in [getattr(spec, name)]}
+    return replace(spec, **paths)
 
 
 class Child:
