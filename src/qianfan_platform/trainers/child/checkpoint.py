@@ -50,14 +50,16 @@ class Progress:
 def identity(spec: TrainSpec) -> dict[str, Any]:
     """What two runs must share, so that one may go on from the other's checkpoint."""
     config = (spec.base / "config.json").read_bytes()
+    hyper = json.loads(json.dumps(asdict(spec.hyper)))  # as it reads back from a checkpoint
     return {
+        "mode": spec.mode,
         "method": spec.method,
         "rows": sha256(spec.rows),
         "base": hashlib.sha256(config).hexdigest(),
         "held_out": spec.held_out,
         "seed": spec.seed,
         "dtype": spec.dtype,
-        **{f"hyper.{name}": value for name, value in asdict(spec.hyper).items() if name != "logging_steps"},
+        **{f"hyper.{name}": value for name, value in hyper.items() if name != "logging_steps"},
     }
 
 
