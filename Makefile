@@ -4,6 +4,8 @@ TORCH  ?= torch==2.13.0
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# Tests run beside each other, a file at a time; the longest files begin first. TOGETHER= runs one after another.
+TOGETHER ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-soak test-unit test-contract test-e2e test-outsiders check format docs bench bench-client \
@@ -26,13 +28,13 @@ demo: $(READY) ## fine-tune, publish, deploy and ask a model on this machine
 	@$(BIN)/qianfan demo
 
 test: $(READY) ## the default test suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(TOGETHER)
 
 test-unit: $(READY) ## the quick tests
-	@$(BIN)/python -m pytest tests/unit tests/architecture
+	@$(BIN)/python -m pytest $(TOGETHER) tests/unit tests/architecture
 
 test-contract: $(READY) ## the SDK against the platform
-	@$(BIN)/python -m pytest tests/contract
+	@$(BIN)/python -m pytest $(TOGETHER) tests/contract
 
 test-e2e: $(READY) ## train, publish, deploy, chat
 	@$(BIN)/python -m pytest tests/e2e

@@ -40,6 +40,8 @@ from .platform import Platform, Settings
 from .plugins import hot as plugin_hot
 from .plugins import routes as plugin_routes
 from .plugins import steps as plugin_steps
+from .prompts import routes as prompt_routes
+from .prompts import steps as prompt_steps
 from .serving import routes as service_routes
 from .serving import steps as service_steps
 from .serving.fleet import Fleet
@@ -60,9 +62,10 @@ ROUTERS: Final = (
     model_routes.router,
     service_routes.router,
     plugin_routes.router,
+    prompt_routes.router,
 )
 # Imported so that their jobs are known.
-STEPS: Final = (dataset_steps, training_steps, model_steps, service_steps, plugin_steps)
+STEPS: Final = (dataset_steps, training_steps, model_steps, service_steps, plugin_steps, prompt_steps)
 CREDENTIALS: Final = "credentials.json"
 
 

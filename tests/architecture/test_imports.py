@@ -23,13 +23,13 @@ PURE_DATASET = {"qianfan.dataset.operators", "qianfan.dataset.formats", "qianfan
 
 ROOM_ORDER = [
     "accounts",
-    "prompts",
     "datasets",
     "training",
     "models",
     "serving",
     "inference",
     "plugins",
+    "prompts",
     "batch",
 ]
 GROUND = {"engines", "trainers", "store", "files", "catalogue"}  # know no room
@@ -111,7 +111,7 @@ def _breaches_of_a_room(here: str, there: str, target: str) -> Iterator[str]:
     if (
         (there in ROOM_ORDER and ROOM_ORDER.index(there) > ROOM_ORDER.index(here))
         or (there == "trainers" and here != "training")
-        or (there == "engines" and here not in {"serving", "models", "inference", "plugins"})
+        or (there == "engines" and here not in {"serving", "models", "inference", "plugins", "prompts"})
         or there not in {*ROOM_ORDER, *FOR_ROOMS, "web", "trainers", "engines"}
     ):
         yield target

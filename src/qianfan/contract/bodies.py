@@ -152,10 +152,11 @@ class VersionRef(TypedDict):
 
 
 class VersionMeta(TypedDict):
-    """taskId: the container; iterationId: the run."""
+    """taskId: the container; iterationId: the run; step: a checkpoint of it instead of its end."""
 
     taskId: NotRequired[Id]
     iterationId: Id
+    step: NotRequired[Annotated[int, Ge(1)]]
 
 
 class PublishModel(TypedDict):
@@ -167,11 +168,102 @@ class PublishModel(TypedDict):
 
 
 class ListModels(TypedDict):
+    """model/user/list. orderBy: create_time, modify_time or name; order: asc or desc."""
+
     pageNo: NotRequired[Annotated[int, Ge(1)]]
     pageSize: NotRequired[Annotated[int, Ge(1), Le(200)]]
     nameFilter: NotRequired[str]
+    modelType: NotRequired[Id | list[Id]]
     orderBy: NotRequired[str]
     order: NotRequired[str]
+
+
+class ListPresetModels(ListModels):
+    """model/preset/list. Each list keeps the models that have one of its values."""
+
+    modelVersionVendor: NotRequired[list[str]]
+    modelAdvantage: NotRequired[list[str]]
+    ctxLength: NotRequired[list[str]]
+    languageSupport: NotRequired[list[str]]
+    expansion: NotRequired[list[str]]
+
+
+class CreateModelSet(TypedDict):
+    """CreateCustomModelSet."""
+
+    modelSetName: Name
+    modelType: NotRequired[
+        Literal["Text2Text", "Text2Image", "TextRepresentation", "ImageUnderstanding", "Industry"]
+    ]
+    labels: NotRequired[Annotated[list[str], Len(0, 50)]]
+    description: NotRequired[Text]
+
+
+class V2ModelPage(TypedDict):
+    """A marker is the id of the first item of its page."""
+
+    marker: NotRequired[Id]
+    maxKeys: NotRequired[Annotated[int, Ge(1)]]
+    pageReverse: NotRequired[bool]
+
+
+class ModelSetRef(TypedDict):
+    """By id or by name; the id wins."""
+
+    modelSetId: NotRequired[Id]
+    modelSetName: NotRequired[str]
+
+
+class TrainMeta(TypedDict):
+    """The run that a model is made of: V2 words, where the container is a job and the run a task."""
+
+    jobId: NotRequired[Id]
+    taskId: Id
+    step: NotRequired[Annotated[int, Ge(1)]]
+
+
+class ImportedFile(TypedDict):
+    """name: as in a folder of Hugging Face layout, or any `.gguf`. path: what POST /v2/files answered."""
+
+    name: Annotated[str, Len(1, 200)]
+    path: Annotated[str, Len(1, 100)]
+
+
+class ImportMeta(TypedDict):
+    """What is imported: uploaded files, or a source such as `hf:REPO@COMMIT`. sha256: of one file from a hub."""
+
+    files: NotRequired[Annotated[list[ImportedFile], Len(1, 500)]]
+    source: NotRequired[Annotated[str, Len(1, 500)]]
+    sha256: NotRequired[Annotated[str, Len(64, 64)]]
+    kind: NotRequired[Literal["chat"]]
+
+
+class CreateModel(TypedDict):
+    """CreateCustomModel. sourceType Train needs trainMeta, Import needs importMeta."""
+
+    modelSetId: Id
+    sourceType: Literal["Train", "Import"]
+    trainMeta: NotRequired[TrainMeta]
+    importMeta: NotRequired[ImportMeta]
+    description: NotRequired[Text]
+
+
+class ExportModel(TypedDict):
+    """CreateModelExportTask; all but modelId are of this platform.
+
+    merged: one whole model (default), or the adapter beside its base. dtype: of a GGUF file's matrices."""
+
+    modelId: Id
+    format: NotRequired[Literal["safetensors", "gguf", "ollama"]]
+    merged: NotRequired[bool]
+    dtype: NotRequired[Literal["f32", "f16", "bf16", "q8_0"]]
+
+
+class ModelExportRef(TypedDict):
+    """DescribeModelExportTask: the newest export of a model, or the one that is named."""
+
+    modelId: NotRequired[Id]
+    exportTaskId: NotRequired[Id]
 
 
 class DeleteModels(TypedDict):
@@ -328,3 +420,147 @@ class SetFaults(TypedDict):
     """SetFaults: whether calls of this account may ask for faults with the header X-Qianfan-Fault."""
 
     enabled: bool
+
+
+PromptText = Annotated[str, Len(1, 100_000)]
+PromptIdentifier = Literal["{}", "{{}}", "[]", "[[]]", "()", "(())"]
+
+
+class CreatePrompt(TypedDict):
+    """prompt/template/create. Variables are names with commas between; the negative ones count for images."""
+
+    templateName: Name
+    templateContent: PromptText
+    variableIdentifier: NotRequired[PromptIdentifier]
+    sceneType: NotRequired[Literal[1, 2]]
+    frameworkType: NotRequired[Literal[0, 1, 2, 3]]
+    templateVariables: NotRequired[Annotated[str, Len(0, 10_000)]]
+    labelIds: NotRequired[Annotated[list[Id], Len(0, 100)]]
+    negativeTemplateContent: NotRequired[Annotated[str, Len(0, 100_000)]]
+    negativeTemplateVariables: NotRequired[Annotated[str, Len(0, 10_000)]]
+    hyperParameters: NotRequired[dict[str, Any]]
+
+
+class UpdatePrompt(TypedDict):
+    """prompt/template/update. What is not given stays as it is."""
+
+    templateId: Id
+    templateName: NotRequired[Name]
+    templateContent: NotRequired[PromptText]
+    variableIdentifier: NotRequired[PromptIdentifier]
+    labelIds: NotRequired[Annotated[list[Id], Len(0, 100)]]
+    negativeTemplateContent: NotRequired[Annotated[str, Len(0, 100_000)]]
+    hyperParameters: NotRequired[dict[str, Any]]
+
+
+class PromptRef(TypedDict):
+    templateId: Id
+
+
+class ListPrompts(TypedDict):
+    """prompt/template/list. type: 1 those of the platform, 2 (default) the account's own."""
+
+    offset: NotRequired[Annotated[int, Ge(0)]]
+    pageSize: NotRequired[Annotated[int, Ge(1), Le(200)]]
+    name: NotRequired[Annotated[str, Len(0, 200)]]
+    labelIds: NotRequired[Annotated[list[Id], Len(0, 100)]]
+    type: NotRequired[Literal[1, 2]]
+
+
+class ListLabels(TypedDict):
+    offset: NotRequired[Annotated[int, Ge(0)]]
+    pageSize: NotRequired[Annotated[int, Ge(1), Le(200)]]
+
+
+class V2CreatePrompt(TypedDict):
+    """CreatePromptTemplate. labels: names, made when they are new."""
+
+    templateName: Name
+    templateContent: PromptText
+    variableIdentifier: NotRequired[PromptIdentifier]
+    sceneType: NotRequired[Literal["TextToText", "TextToImage"]]
+    templateVariables: NotRequired[Annotated[str, Len(0, 10_000)]]
+    labels: NotRequired[Annotated[list[Name], Len(0, 3)]]
+    negativeTemplateContent: NotRequired[Annotated[str, Len(0, 100_000)]]
+    negativeTemplateVariables: NotRequired[Annotated[str, Len(0, 10_000)]]
+    hyperParameters: NotRequired[dict[str, Any]]
+
+
+class V2UpdatePrompt(TypedDict):
+    """ModifyPromptTemplate. What is not given stays as it is."""
+
+    templateId: Id
+    templateName: NotRequired[Name]
+    templateContent: NotRequired[PromptText]
+    variableIdentifier: NotRequired[PromptIdentifier]
+    labels: NotRequired[Annotated[list[Name], Len(0, 3)]]
+    negativeTemplateContent: NotRequired[Annotated[str, Len(0, 100_000)]]
+    hyperParameters: NotRequired[dict[str, Any]]
+
+
+class V2ListPrompts(TypedDict):
+    """DescribePromptTemplates. type: System, those of the platform, or Custom (default)."""
+
+    marker: NotRequired[Id]
+    maxKeys: NotRequired[Annotated[int, Ge(1)]]
+    pageReverse: NotRequired[bool]
+    name: NotRequired[Annotated[str, Len(0, 200)]]
+    labelIds: NotRequired[Annotated[list[Id], Len(0, 100)]]
+    type: NotRequired[Literal["System", "Custom"]]
+
+
+class CreateLabels(TypedDict):
+    name: Annotated[list[Name], Len(1, 20)]
+
+
+class LabelRef(TypedDict):
+    labelId: Id
+
+
+class PromptOperation(TypedDict):
+    """opType: 1 quality, 2 shorten, 3 rounds, 4 chain of thought. payload: 0 or 1; rounds 1 or 2."""
+
+    opType: Literal[1, 2, 3, 4]
+    payload: Annotated[int, Ge(0), Le(2)]
+
+
+class OptimisePrompt(TypedDict):
+    """prompt/singleOptimize/create."""
+
+    content: PromptText
+    operations: Annotated[list[PromptOperation], Len(1, 4)]
+    appID: NotRequired[int]
+    serviceName: NotRequired[Annotated[str, Len(0, 200)]]
+
+
+class OptimisationRef(TypedDict):
+    id: Id
+
+
+class ExpectedAnswers(TypedDict):
+    """scene: what was expected. response_list: the answers; a mapping counts as its values."""
+
+    scene: Annotated[str, Len(0, 100_000)]
+    response_list: list[str] | dict[str, str]
+
+
+class ScoreAnswers(TypedDict):
+    """prompt/evaluate/predict. type: 1 semantic, 2 regular expression, 3 exact."""
+
+    type: Literal[1, 2, 3]
+    data: Annotated[list[ExpectedAnswers], Len(1, 200)]
+
+
+class PromptAnswers(TypedDict):
+    """A prompt with its scenes and the answers to them; `scene` is another spelling of `scenes`."""
+
+    prompt: Annotated[str, Len(0, 100_000)]
+    scenes: NotRequired[list[dict[str, Any]]]
+    scene: NotRequired[list[dict[str, Any]]]
+    response_list: NotRequired[list[str] | dict[str, str]]
+
+
+class SummariseAnswers(TypedDict):
+    """prompt/evaluate/summary."""
+
+    data: Annotated[list[PromptAnswers], Len(1, 50)]

@@ -139,6 +139,30 @@ class ModelState(str, Enum):
     Fail = "Fail"
 
 
+class ModelSource(str, Enum):
+    """Whose a model is."""
+
+    UserCreate = "UserCreate"
+    PlatformPreset = "PlatformPreset"
+
+
+class ModelSourceType(str, Enum):
+    """How a version came to be."""
+
+    Train = "Train"
+    PlatformPreset = "PlatformPreset"
+    Import = "Import"
+
+
+class ModelExportStatus(str, Enum):
+    """Of this platform; the words of the cloud's compression tasks."""
+
+    Creating = "creating"
+    Running = "running"
+    Succeeded = "succeeded"
+    Failed = "failed"
+
+
 class PromptFrameworkType(int, Enum):
     NotUse = 0
     Basic = 1
@@ -155,6 +179,14 @@ class PromptScoreStandard(int, Enum):
     SemanticSimilarity = 1
     RegexMatching = 2
     ExactMatching = 3
+
+
+class PromptTaskStatus(int, Enum):
+    """Where an optimisation of a prompt is."""
+
+    Running = 1
+    Done = 2
+    Failed = 3
 
 
 class PromptType(int, Enum):

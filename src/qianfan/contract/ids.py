@@ -18,6 +18,7 @@ LENGTHS: Final[dict[str, int]] = {
     "dg": 16,  # dataset group
     "ds": 16,  # dataset version
     "pt": 16,  # prompt template
+    "pl": 16,  # label of prompt templates
     "svco": 12,  # service
     "kb": 12,  # knowledge base, of the platform itself
     "doc": 16,  # document in a knowledge base

@@ -11,7 +11,10 @@ from .enums import (
     DataImportStatus,
     DataReleaseStatus,
     DocumentStatus,
+    EvaluationTaskStatus,
+    ModelExportStatus,
     ModelState,
+    PromptTaskStatus,
     ServiceStatus,
     TrainStatus,
     V1TrainStatus,
@@ -60,6 +63,19 @@ MODEL_VERSION: Final = Lifecycle(
             ModelState.Creating: {ModelState.Ready, ModelState.Fail},
             ModelState.Ready: set(),
             ModelState.Fail: set(),
+        }
+    ),
+)
+
+MODEL_EXPORT: Final = Lifecycle(
+    "model export",
+    start=ModelExportStatus.Creating,
+    moves=_moves(
+        {
+            ModelExportStatus.Creating: {ModelExportStatus.Running, ModelExportStatus.Failed},
+            ModelExportStatus.Running: {ModelExportStatus.Succeeded, ModelExportStatus.Failed},
+            ModelExportStatus.Succeeded: set(),
+            ModelExportStatus.Failed: set(),
         }
     ),
 )
@@ -122,7 +138,47 @@ KNOWLEDGE_DOCUMENT: Final = Lifecycle(
     ),
 )
 
-ALL: Final = (TRAIN_RUN, MODEL_VERSION, SERVICE, DATASET_IMPORT, DATASET_RELEASE, KNOWLEDGE_DOCUMENT)
+EVALUATION: Final = Lifecycle(
+    "evaluation",
+    start=EvaluationTaskStatus.Pending,
+    moves=_moves(
+        {
+            EvaluationTaskStatus.Pending: {
+                EvaluationTaskStatus.Doing,
+                EvaluationTaskStatus.Stopping,
+                EvaluationTaskStatus.Failed,
+            },
+            EvaluationTaskStatus.Doing: {
+                EvaluationTaskStatus.DoingWithManualBegin,
+                EvaluationTaskStatus.Done,
+                EvaluationTaskStatus.PartlyDone,
+                EvaluationTaskStatus.Failed,
+                EvaluationTaskStatus.Stopping,
+            },
+            EvaluationTaskStatus.DoingWithManualBegin: {
+                EvaluationTaskStatus.Done,
+                EvaluationTaskStatus.PartlyDone,
+                EvaluationTaskStatus.Stopping,
+            },
+            EvaluationTaskStatus.Stopping: {EvaluationTaskStatus.Stopped},
+            EvaluationTaskStatus.Done: set(),
+            EvaluationTaskStatus.PartlyDone: set(),
+            EvaluationTaskStatus.Failed: set(),
+            EvaluationTaskStatus.Stopped: set(),
+        }
+    ),
+)
+
+ALL: Final = (
+    TRAIN_RUN,
+    MODEL_VERSION,
+    MODEL_EXPORT,
+    SERVICE,
+    DATASET_IMPORT,
+    DATASET_RELEASE,
+    KNOWLEDGE_DOCUMENT,
+    EVALUATION,
+)
 
 # One meaning, four vocabularies: V1 answers upper case, V2 mixed case, later clouds other words again.
 _RUN_WORDS: Final[dict[str, TrainStatus]] = {
@@ -157,3 +213,16 @@ def run_status(word: str) -> TrainStatus:
         return _RUN_WORDS[str(word.value if isinstance(word, Enum) else word)]
     except KeyError:
         raise ValueError(f"unknown status of a training run: {word!r}") from None
+
+
+PROMPT_OPTIMISATION: Final = Lifecycle(
+    "prompt optimisation",
+    start=PromptTaskStatus.Running,
+    moves=_moves(
+        {
+            PromptTaskStatus.Running: {PromptTaskStatus.Done, PromptTaskStatus.Failed},
+            PromptTaskStatus.Done: set(),
+            PromptTaskStatus.Failed: set(),
+        }
+    ),
+)

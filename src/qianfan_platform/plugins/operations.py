@@ -10,7 +10,6 @@ from typing import Final, TypeVar
 import orjson
 from sqlalchemy import delete as delete_rows
 from sqlalchemy import func, select, update
-from sqlalchemy.exc import IntegrityError
 
 from qianfan.contract import errors
 from qianfan.contract.bodies import (
@@ -73,7 +72,7 @@ async def create_plugin(tx: Tx, platform: Platform, owner: int, spec: CreatePlug
         top_n=spec.get("topN", TOP_N),
         score=spec.get("score", SCORE),
     )
-    await _add_unique(tx, app, taken)
+    await tx.add_unique(app, taken)
     names: set[str] = {KNOWLEDGE, CLOCK, CALCULATOR}
     count = 0
     for tool in spec.get("tools", []):
@@ -191,7 +190,7 @@ async def create_base(tx: Tx, owner: int, spec: CreateKnowledgeBase) -> Knowledg
         )
     row = KnowledgeBase(owner_id=owner, name=spec["name"], description=spec.get("description", ""))
     taken = Fault(errors.NAME_TAKEN, f"there is a knowledge base named {spec['name']!r}")
-    return await _add_unique(tx, row, taken)
+    return await tx.add_unique(row, taken)
 
 
 async def base(tx: Tx, owner: int, ident: Id) -> KnowledgeBase:
@@ -327,11 +326,3 @@ async def _delete(tx: Tx, platform: Platform, row: Document) -> None:
         tx.after_commit(partial(platform.files.delete, row.file_id))
     await tx.delete(row)
     await changed(tx, row.base_id)
-
-
-async def _add_unique(tx: Tx, row: R, taken: Fault) -> R:
-    try:
-        async with tx.session.begin_nested():
-            return await tx.add(row)
-    except IntegrityError:
-        raise taken from None

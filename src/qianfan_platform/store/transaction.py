@@ -10,6 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sqlalchemy import ColumnElement, Integer, Select, func, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from qianfan.contract import errors, ids
@@ -112,6 +113,14 @@ class Tx:
         self.session.add(row)
         await self.session.flush()
         return row
+
+    async def add_unique(self, row: B, taken: Fault) -> B:
+        """Insert `row`; raises `taken` where a unique column holds its value already."""
+        try:
+            async with self.session.begin_nested():
+                return await self.add(row)
+        except IntegrityError:
+            raise taken from None
 
     async def move(
         self, row: R, lifecycle: Lifecycle, to: Enum, *, field: str = "status", **values: Any

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import builtins
-import re
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
-from qianfan.contract import routes
+from qianfan.contract import prompt_text, routes
 from qianfan.contract.enums import PromptFrameworkType, PromptSceneType, PromptType
 from qianfan.errors import InvalidArgumentError
 from qianfan.transport.call import Call
@@ -14,12 +13,138 @@ from qianfan.transport.call import Call
 from .utils import console_call
 
 Identifier = Literal["{}", "{{}}", "[]", "[[]]", "()", "(())"]
-IDENTIFIERS: Final = ("{}", "{{}}", "[]", "[[]]", "()", "(())")
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{1,29}")
 
 
 class Prompt:
     """Prompt templates of the platform. Further keywords go into the body; named ones win."""
+
+    class V2:
+        """The second interface: string ids, variables as a list, labels by name."""
+
+        @classmethod
+        def base_api_route(cls) -> str:
+            """The path of the templates' routes."""
+            return routes.PROMPT_V2_CREATE.path
+
+        @console_call
+        def create(
+            cls,
+            /,
+            template_name: str,
+            template_content: str,
+            labels: builtins.list[str] | None = None,
+            variable_identifier: Identifier = "{}",
+            scene_type: str = "TextToText",
+            variables: builtins.list[str] | None = None,
+            negative_template: str | None = None,
+            negative_variables: builtins.list[str] | None = None,
+            hyper_parameters: dict[str, Any] | None = None,
+            **kwargs: Any,
+        ) -> Call:
+            """Create a template. Its id is at `result.templateId` (`pt-…`).
+
+            labels: names, at most 3, made when they are new. scene_type: TextToText or TextToImage."""
+            if variables is None:
+                variables = variables_of(template_content, variable_identifier)
+            body = {
+                **kwargs,
+                "templateName": template_name,
+                "templateContent": template_content,
+                "variableIdentifier": variable_identifier,
+                "sceneType": scene_type,
+                "templateVariables": ",".join(variables),
+                "labels": labels or None,
+                "hyperParameters": hyper_parameters,
+            }
+            if scene_type == "TextToImage":
+                body["negativeTemplateContent"] = negative_template
+                body["negativeTemplateVariables"] = (
+                    ",".join(negative_variables) if negative_variables else None
+                )
+            return Call(routes.PROMPT_V2_CREATE, body, creates=True)
+
+        @console_call
+        def info(cls, /, template_id: str, **kwargs: Any) -> Call:
+            """One template; with its variables as keywords, rendered at `result.content`."""
+            return Call(routes.PROMPT_V2_INFO, {**kwargs, "templateId": template_id})
+
+        @console_call
+        def update(
+            cls,
+            /,
+            template_id: str,
+            template_name: str | None = None,
+            labels: builtins.list[str] | None = None,
+            template_content: str | None = None,
+            variable_identifier: Identifier | None = None,
+            negative_template: str | None = None,
+            hyper_parameters: dict[str, Any] | None = None,
+            **kwargs: Any,
+        ) -> Call:
+            """Change what is given; the platform finds the variables anew."""
+            body = {
+                **kwargs,
+                "templateId": template_id,
+                "templateName": template_name,
+                "labels": labels,
+                "templateContent": template_content,
+                "variableIdentifier": variable_identifier,
+                "negativeTemplateContent": negative_template,
+                "hyperParameters": hyper_parameters,
+            }
+            return Call(routes.PROMPT_V2_UPDATE, body)
+
+        @console_call
+        def delete(cls, /, template_id: str, **kwargs: Any) -> Call:
+            """Delete a template of yours."""
+            return Call(routes.PROMPT_V2_DELETE, {**kwargs, "templateId": template_id})
+
+        @console_call
+        def list(
+            cls,
+            /,
+            marker: str | None = None,
+            max_keys: int | None = None,
+            page_reverse: bool | None = None,
+            name: str | None = None,
+            label_ids: builtins.list[str] | None = None,
+            type: str | None = None,
+            **kwargs: Any,
+        ) -> Call:
+            """List templates: `result.items`, `result.pageInfo`. type: System or Custom (default)."""
+            body = {
+                **kwargs,
+                "marker": marker,
+                "maxKeys": max_keys,
+                "pageReverse": page_reverse,
+                "name": name,
+                "labelIds": label_ids,
+                "type": type,
+            }
+            return Call(routes.PROMPT_V2_LIST, body)
+
+        @console_call
+        def create_label(cls, /, name: builtins.list[str], **kwargs: Any) -> Call:
+            """Make labels; those that are there already stay."""
+            return Call(routes.PROMPT_LABEL_V2_CREATE, {**kwargs, "name": name}, creates=True)
+
+        @console_call
+        def list_labels(
+            cls,
+            /,
+            marker: str | None = None,
+            max_keys: int | None = None,
+            page_reverse: bool | None = None,
+            **kwargs: Any,
+        ) -> Call:
+            """List labels: `result.items`, `result.pageInfo`."""
+            body = {**kwargs, "marker": marker, "maxKeys": max_keys, "pageReverse": page_reverse}
+            return Call(routes.PROMPT_LABEL_V2_LIST, body)
+
+        @console_call
+        def delete_label(cls, /, label_id: str, **kwargs: Any) -> Call:
+            """Delete a label of yours; templates lose it."""
+            return Call(routes.PROMPT_LABEL_V2_DELETE, {**kwargs, "labelId": label_id})
 
     @console_call
     def create(
@@ -166,18 +291,7 @@ def variables_of(template: str, identifier: str) -> builtins.list[str]:
     """Names of the variables in a template, in order, repeated ones too.
 
     Raises InvalidArgumentError for an identifier or a name that the platform does not take."""
-    if identifier not in IDENTIFIERS:
-        raise InvalidArgumentError(
-            f"{identifier!r} cannot mark variables", advice=f"use one of {', '.join(IDENTIFIERS)}"
-        )
-    half = len(identifier) // 2
-    left, right = re.escape(identifier[:half]), re.escape(identifier[half:])
-    names = re.findall(f"{left}(.*?){right}", template, re.DOTALL)
-    for name in names:
-        if not _NAME.fullmatch(name):
-            raise InvalidArgumentError(
-                f"{name!r} cannot be the name of a variable",
-                advice="use 2 to 30 letters, digits and underscores, not beginning with a digit; or give"
-                " another identifier, such as {{}}, when the text has braces of its own",
-            )
-    return names
+    try:
+        return prompt_text.variables_of(template, identifier)
+    except prompt_text.BadVariable as bad:
+        raise InvalidArgumentError(str(bad), advice=bad.advice) from None
