@@ -13,13 +13,17 @@ SRC = Path(__file__).resolve().parents[2] / "src"
 SDK_ORDER = [
     "transport",
     "resources",
+    "common",
     "dataset",
     "model",
+    "evaluation",
     "trainer",
     "cli",
 ]  # each may import those before it
 SDK_FOR_ALL = {"contract", "config", "errors", "utils", "version"}
 PURE_DATASET = {"qianfan.dataset.operators", "qianfan.dataset.formats", "qianfan.dataset.schemas"}
+
+PURE_EVALUATION = {"qianfan.evaluation.metrics", "qianfan.evaluation.statistics"}
 
 ROOM_ORDER = [
     "accounts",
@@ -28,6 +32,7 @@ ROOM_ORDER = [
     "models",
     "serving",
     "inference",
+    "evaluation",
     "plugins",
     "prompts",
     "batch",
@@ -84,7 +89,8 @@ def breaches_of_the_platform(path: Path) -> Iterator[str]:
     here, file = room(name), path.name
     for target in imports(path):
         if target.startswith("qianfan."):
-            pure = here == "datasets" and any(target.startswith(module) for module in PURE_DATASET)
+            pure = here in {"datasets", "plugins"} and any(target.startswith(module) for module in PURE_DATASET)
+            pure |= here == "evaluation" and any(target.startswith(module) for module in PURE_EVALUATION)
             if not target.startswith("qianfan.contract") and not pure:
                 yield target
             continue
@@ -111,7 +117,10 @@ def _breaches_of_a_room(here: str, there: str, target: str) -> Iterator[str]:
     if (
         (there in ROOM_ORDER and ROOM_ORDER.index(there) > ROOM_ORDER.index(here))
         or (there == "trainers" and here != "training")
-        or (there == "engines" and here not in {"serving", "models", "inference", "plugins", "prompts"})
+        or (
+            there == "engines"
+            and here not in {"serving", "models", "inference", "evaluation", "plugins", "prompts"}
+        )
         or there not in {*ROOM_ORDER, *FOR_ROOMS, "web", "trainers", "engines"}
     ):
         yield target

@@ -265,3 +265,32 @@ def test_the_second_interface_speaks_of_the_same_templates() -> None:
     assert PromptResource.info(first)["result"]["labels"] == []
     assert v2.delete(first)["result"] is True
     assert v2.list(type="System", max_keys=100)["result"]["items"][0]["type"] == "System"
+
+
+def test_the_command_keeps_renders_improves_and_deletes(
+    scripts: Any, echoing: Embedded, tmp_path: Any
+) -> None:
+    """`qianfan prompt` from a file to the platform and back."""
+    import json
+    import os
+    import subprocess
+    import sys
+
+    file = tmp_path / "poem.txt"
+    file.write_text(POEM, encoding="utf-8")
+    environment = {**os.environ, **echoing.environment}
+
+    def run(*words: str) -> str:
+        line = [sys.executable, "-m", "qianfan.cli.main", "prompt", *words]
+        ran = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    ident = run("save", str(file)).strip()
+    assert ident.startswith("pt-")
+    assert run("render", "poem", "topic=tea", "line_count=2").strip() == "Write a poem about tea in 2 lines."
+    listed = json.loads(run("list", "poem", "--json"))["prompts"]
+    assert ident in [row["templatePK"] for row in listed]
+    assert "{topic}" in run("optimize", ident)
+    run("delete", "poem")
+    assert ident not in run("list", "poem", "--json")
