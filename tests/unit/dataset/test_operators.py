@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,6 +18,7 @@ from qianfan.dataset.operators import (
     Operator,
     Pipeline,
     figures,
+    files,
     find,
     fluency,
 )
@@ -245,3 +248,27 @@ def test_what_cannot_be_used_is_named(stages: dict[str, object], message: str) -
     """Before any text is touched."""
     with pytest.raises(BadOperator, match=message):
         Pipeline.of(stages)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_a_file_on_several_cores_is_as_one_text_after_another(tmp_path: Path, processes: int) -> None:
+    """The same texts in the same order with the same figures, also across the borders of chunks."""
+    texts = [f"text {number % 700} 写信到 a{number}@example.com" for number in range(1500)] + ["!!!!", "   "]
+    stages = {
+        "clean": [{"name": "remove_emoji", "args": {}}],
+        "filter": [
+            {"name": "filter_check_special_characters", "args": {"special_characters_max_cutoff": 0.5}}
+        ],
+        "deduplication": [{"name": "deduplication_simhash", "args": {"distance": 4}}],
+        "desensitization": [{"name": "replace_emails", "args": {}}],
+    }
+    pipeline = Pipeline.of(stages)
+    expected = [verdict.text for verdict in pipeline.run(texts) if not verdict.dropped_by]
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text("".join(json.dumps(text) + "\n" for text in texts), encoding="utf-8")
+    done = files.run(source, target, stages, processes=processes)
+    assert [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()] == expected
+    assert done["funnel"] == pipeline.funnel()
+    assert (done["entities"], done["remaining"]) == (len(texts), len(expected))
+    assert done["characters"] == sum(map(len, expected))
+    assert 0 < len(expected) < len(texts)

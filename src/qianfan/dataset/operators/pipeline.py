@@ -35,21 +35,22 @@ class Work:
         if operator.figure is not None and operator.keeps is not None:
             kept = operator.keeps(operator.figure(text), self.given)
         else:
-            kept = self._is_new(text)
+            kept = self.is_new(duplicates.simhash(text))
         if not kept:
             self.dropped += 1
             return None
         self.remaining += 1
         return text
 
-    def _is_new(self, text: str) -> bool:
+    def is_new(self, number: int) -> bool:
+        """Whether no text before was near this simhash; a new one is remembered. 0 is a text without words."""
         if self.seen is None:
             self.seen = duplicates.Seen(self.given["distance"])
-        number = duplicates.simhash(text)
-        if number and self.seen.near(number):
+        if not number:
+            return True
+        if self.seen.near(number):
             return False
-        if number:
-            self.seen.keep(number)
+        self.seen.keep(number)
         return True
 
 

@@ -1,0 +1,1 @@
+"""Cleaning tasks: operators that turn one dataset of texts into another."""
