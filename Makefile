@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 TOGETHER ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-soak test-unit test-contract test-e2e test-outsiders check format docs bench bench-client \
+.PHONY: help setup demo test test-soak soak-serving soak-resume test-unit test-contract test-e2e test-outsiders check format docs bench bench-client \
         bench-gateway clean
 
 help: ## list the tasks
@@ -45,6 +45,12 @@ test-outsiders: $(READY) ## published clients of others against the platform
 test-soak: $(READY) ## the long tests that `make test` leaves out
 	@$(BIN)/python -m pytest -m soak
 
+soak-resume: $(READY) ## kill the trainer at a hundred random moments; KILLS=104
+	@SOAK_KILLS=$(or $(KILLS),104) nice $(BIN)/python -m pytest tests/soak/test_resume.py -m soak -s
+
+soak-serving: $(READY) ## kill engines and the server under load; SECONDS=600
+	@SOAK_SECONDS=$(or $(SECONDS),600) $(BIN)/python -m pytest tests/soak/test_soak_serving.py -m soak -s
+
 check: $(READY) ## format, lint, types, architecture
 	@$(BIN)/ruff format --check src tests examples benchmarks docs
 	@$(BIN)/ruff check src tests examples benchmarks docs
@@ -71,4 +77,4 @@ format: $(READY) ## format the code and mend what can be mended
 	@$(BIN)/ruff check --fix src tests examples benchmarks docs
 
 clean: ## remove .venv and caches
-	rm -rf $(VENV) .outsiders .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .outsiders .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

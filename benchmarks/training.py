@@ -1,157 +1,192 @@
-"""Our training loop against a bare one: CPU seconds per step, in interleaved pairs, on the same rows.
+"""Our trainer beside a bare loop and the trainers of others: CPU seconds of a step, and memory.
 
-python benchmarks/training.py [--base FOLDER] [--pairs 3] [--steps 8] [--dtype bfloat16] [--threads 1]
+python benchmarks/training.py [--base FOLDER] [--rounds 5] [--steps 1] [--dtype bfloat16] [--threads 1]
+                              [--rows tickets|mixed] [--no-peers] [--settings] [--strict]
 
-The bare loop is what one writes first: PEFT's model, padded batches with a mask, loss over answers with the
-whole vocabulary at learned places only, AdamW. Without --base the built-in tiny model is trained; a folder
-made by `trainers.child.convert` gives figures of a real one. Below 1.00 ours is faster."""
+Every side is a process of its own that trains the same model on the same batches; they take turns, and a figure
+is the ratio of two that had their turn in the same round. `ours` is the trainer's whole run; `bare` is what one
+writes first (see training_sides.py). TRL's SFTTrainer and Transformers' Trainer come from an environment in
+.bench/, which is made at the first time; where that cannot be, they are left out aloud.
+
+Without --base the built-in tiny model is trained; a folder made by `trainers.child.convert` gives figures of a
+real one. --settings compares our own choices (attention, micro-batches, dtype, threads, compilation)."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
-import random
-import statistics
+import subprocess
 import sys
+import sysconfig
 import tempfile
-import time
-import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-PRODUCTS = [
-    "Ember",
-    "Quill",
-    "Harbor",
-    "Falcon",
-    "Nimbus",
-    "Orchid",
-    "Pioneer",
-    "Saffron",
-    "Tundra",
-    "Vortex",
-    "Willow",
-    "Zephyr",
-]
-ASKED = {
-    "refund": "I want my money back for the {}",
-    "delivery": "Where is my {}? It has not arrived yet",
-    "broken": "My {} stopped working",
-    "cancel": "Cancel my order of the {}",
-    "invoice": "Send me the invoice for the {}",
+import training_rows
+from rounds import Table, machine
+
+ROOT = Path(__file__).resolve().parents[1]
+SIDES = Path(__file__).with_name("training_sides.py")
+PEERS = ("TRL", "TRL as it comes", "Trainer")
+PEERS_NEED = ("trl==1.16.0", "accelerate==1.15.0", "datasets==5.2.0")
+SETTINGS: dict[str, dict[str, Any]] = {
+    "ours: fused attention": {"study": "fused attention"},
+    "ours: no packing": {"study": "no packing"},
+    "ours: one micro-batch": {"study": "one micro-batch"},
+    "ours: float32": {"dtype": "float32"},
+    "ours: 2 threads": {"threads": 2},
+    "ours: compiled": {"study": "compiled"},
 }
 
 
-def tickets(count: int = 200) -> list[list[dict[str, Any]]]:
-    """Short support tickets and the JSON that sorts them."""
-    draw = random.Random(3)
-    rows = []
-    for _ in range(count):
-        intent, product, urgent = draw.choice(list(ASKED)), draw.choice(PRODUCTS), draw.random() < 0.5
-        text = "Ticket: " + ASKED[intent].format(product) + (". This is urgent!" if urgent else ".")
-        answer = json.dumps({"intent": intent, "product": product, "urgent": urgent})
-        rows.append([{"prompt": text, "response": [[answer]]}])
-    return rows
-
-
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--base", type=Path)
-    parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=1, help="in a turn")
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rows", choices=tuple(training_rows.KINDS), default="tickets")
+    parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--settings", action="store_true")
+    parser.add_argument("--strict", action="store_true", help="fail where a target is missed")
     given = parser.parse_args()
-    from qianfan_platform.trainers.run import environment
-
-    inner = environment(os.environ, given.threads)
-    if any(os.environ.get(name) != value for name, value in inner.items()):
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **inner})  # as the child has it
-    warnings.simplefilter("ignore")
-    with tempfile.TemporaryDirectory() as folder:
-        compare(given, Path(folder))
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        table = compare(given, Path(folder), stack)
+    return 1 if given.strict and table.missed else 0
 
 
-def compare(given: argparse.Namespace, folder: Path) -> None:
-    """Run the pairs and print both columns and their ratio."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
+def compare(given: argparse.Namespace, folder: Path, stack: ExitStack) -> Table:
+    """Start every side, let them take turns, and print what came out."""
     from qianfan_platform.catalogue import tiny
-    from qianfan_platform.trainers.child import model
-    from qianfan_platform.trainers.child.batches import batches, collate, micro_batches
-    from qianfan_platform.trainers.child.ledger import open_ledger
-    from qianfan_platform.trainers.child.rows import Encoder
-    from qianfan_platform.trainers.protocol import Hyper, TrainSpec
 
-    base = given.base or folder / "tiny"
+    base = given.base.absolute() if given.base else folder / "tiny"
     if given.base is None:
         tiny.build(base)
     rows = folder / "rows.jsonl"
-    rows.write_text("".join(json.dumps(row) + "\n" for row in tickets()))
-    spec = TrainSpec(base, rows, folder, hyper=Hyper(), threads=given.threads, dtype=given.dtype)
-    ledger = open_ledger(rows, Encoder(model.tokenizer_of(base)), spec.hyper, 0.0, spec.seed, 512)
-    torch.set_num_threads(given.threads)
+    rows.write_text("".join(json.dumps(row) + "\n" for row in training_rows.KINDS[given.rows]()))
+    common = {"base": str(base), "rows": str(rows), "dtype": given.dtype, "threads": given.threads}
+    common["steps"] = given.steps
+    names: dict[str, dict[str, Any]] = {"ours": {}, "bare": {}}
+    peers = None if given.no_peers else environment_of_peers(ROOT / ".bench" / "trl")
+    names |= {name: {} for name in PEERS if peers}
+    names |= SETTINGS if given.settings else {}
+    sides: dict[str, Side] = {}
+    for name, changes in names.items():
+        work = folder / str(len(sides))
+        work.mkdir()
+        python = peers if name in PEERS and peers else Path(sys.executable)
+        sides[name] = stack.enter_context(side(python, name, {**common, **changes, "work": str(work)}))
 
-    other = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, given.dtype))
-    torch.manual_seed(spec.seed)
-    bare_model: Any = model.with_adapter(other, spec.hyper)
-    bare_model.train()
-    changing = [p for p in bare_model.parameters() if p.requires_grad]
-    adam = torch.optim.AdamW(changing, lr=2e-3)
+    model = given.base.parent.name if given.base else "tiny"
+    print(f"{model}, {given.rows}, {given.dtype}, {given.threads} thread(s), {given.steps} steps a turn")
+    print(f"{machine()}; {given.rounds} rounds after one that warms up\n")
+    table = Table(unit="s")
+    turns: Mapping[str, Callable[[], float]] = {name: one.turn for name, one in sides.items()}
+    Table().round({"": turns}, 0)
+    for number in range(given.rounds):
+        table.round({"cpu": turns}, number)
+    for name, one in sides.items():
+        table.add("peak", name, one.end())
+    report(table, list(sides))
+    return table
 
-    def bare(chosen: list[Any]) -> float:
-        width = max(len(s.ids) for s in chosen)
-        ids = torch.tensor([s.ids + [0] * (width - len(s.ids)) for s in chosen])
-        mask = torch.tensor([[1] * len(s.ids) + [0] * (width - len(s.ids)) for s in chosen])
-        labels = torch.tensor([s.labels + [-100] * (width - len(s.ids)) for s in chosen])[:, 1:]
-        hidden = other.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-        learned = labels != -100
-        logits = other.get_output_embeddings()(hidden[:, :-1][learned]).float()
-        loss = torch.nn.functional.cross_entropy(logits, labels[learned])
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(changing, 1.0)
-        adam.step()
-        adam.zero_grad(set_to_none=True)
-        return float(loss.detach())
 
-    trainee = model.Trainee(spec, max(len(s.ids) for s in ledger.train))
-    trainee.try_plain_head(ledger.train[0])
+def report(table: Table, names: list[str]) -> None:
+    table.show("cpu", "CPU seconds of a step")
+    table.unit = "MiB"
+    table.show("peak", "Most memory of the process")
+    print("\nCPU of a step, ratios within a round: median, and the interval over the rounds")
+    table.judge("cpu", "ours", "bare", 1.05)
+    for name in names:
+        if name in PEERS:
+            table.judge("cpu", "ours", name, 1.0)
+        elif name.startswith("ours:"):
+            table.compare("cpu", name, "ours")
+    print("\nmemory")
+    measured = {name: table.rows["peak"][name][0] for name in names if name in (*PEERS, "bare")}
+    table.judge("peak", "ours", min(measured, key=lambda name: measured[name]), 1.0)
 
-    def ours(chosen: list[Any]) -> float:
-        trained = sum(s.trained for s in chosen)
-        groups = micro_batches(chosen, trainee.at_once)
-        loss = sum(trainee.backward(collate(g, trainee.pad, "cpu"), trained) for g in groups)
-        trainee.update(2e-3)
-        return loss / trained
 
-    plan = [[ledger.train[i] for i in b] for b in batches(len(ledger.train), 8, spec.seed, 0)]
-    tokens = sum(len(s.ids) for b in plan[: given.steps] for s in b)
-    model_name = given.base.name if given.base else "tiny"
-    print(
-        f"{model_name}, {given.dtype}, {given.threads} thread(s), {given.steps} steps a turn, {tokens} tokens"
+class Side:
+    """A training process that waits for its turn."""
+
+    def __init__(self, name: str, process: subprocess.Popen[str], said: Path) -> None:
+        self.name, self.process, self.said = name, process, said
+
+    def answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            said = self.said.read_text()[-2000:]
+            raise SystemExit(f"{self.name} ended with code {self.process.wait()}: {said}")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def turn(self) -> float:
+        """CPU seconds of a step."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        return float(self.answer()["cpu"])
+
+    def end(self) -> float:
+        """Its peak memory in MiB."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        return float(self.answer()["peak_mib"])
+
+
+@contextmanager
+def side(python: Path, name: str, settings: dict[str, Any]) -> Iterator[Side]:
+    """Start a side, in the environment that the platform gives its trainer. A process each, so that memory is
+    told apart; ended with the block."""
+    from qianfan_platform.trainers.run import environment
+
+    process = subprocess.Popen(
+        [str(python), str(SIDES), name, json.dumps(settings)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=(Path(settings["work"]) / "said.txt").open("w"),
+        text=True,
+        env=environment(os.environ, settings["threads"]),
     )
-    print("turn       bare s/step    ours s/step    ratio   (CPU seconds)")
-    ratios: list[float] = []
-    for turn in range(given.pairs + 1):
-        spent: dict[str, float] = {}
-        sides = [("bare", bare), ("ours", ours)]
-        for name, step in sides if turn % 2 else reversed(sides):
-            # In turns that change places; deterministic kernels are ours alone.
-            model.use(spec) if name == "ours" else torch.use_deterministic_algorithms(False)
-            begun = time.process_time()
-            for chosen in plan[: given.steps]:
-                step(chosen)
-            spent[name] = (time.process_time() - begun) / given.steps
-        ratio = spent["ours"] / spent["bare"]
-        if turn:  # the first one warms up
-            ratios.append(ratio)
-        print(f"{turn or 'warm-up':<10} {spent['bare']:<14.3f} {spent['ours']:<14.3f} {ratio:.2f}")
-    print(f"median ratio {statistics.median(ratios):.2f}")
+    one = Side(name, process, Path(settings["work"]) / "said.txt")
+    try:
+        one.answer()
+        yield one
+    finally:
+        process.kill()
+        process.wait()
+
+
+def environment_of_peers(folder: Path) -> Path | None:
+    """The interpreter of an environment with the peers, on top of ours: the same torch, Transformers and PEFT.
+
+    None where it cannot be made; that is said."""
+    python = folder / "bin" / "python"
+    ready = folder / "ready"
+    if ready.exists() and ready.read_text() == " ".join(PEERS_NEED):
+        return python
+    print(f"installing {', '.join(PEERS_NEED)} into {folder.relative_to(ROOT)}", flush=True)
+    made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=False)
+    if made.returncode == 0:
+        (site,) = folder.glob("lib/python*/site-packages")
+        (site / "host.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+        command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        made = subprocess.run([*command, *PEERS_NEED], check=False)
+    if made.returncode:
+        print("the trainers of others are LEFT OUT: their environment could not be made")
+        return None
+    ready.write_text(" ".join(PEERS_NEED))
+    return python
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

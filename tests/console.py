@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,10 +13,13 @@ from typing import Any
 import orjson
 import pytest
 import uvicorn
+from uvicorn.server import ServerState
 
 import qianfan_platform.accounts.tables
 import qianfan_platform.web.tables  # noqa: F401  the tables to make
 from qianfan_platform.store import Base, Store
+from qianfan_platform.web.front import Front
+from qianfan_platform.web.protocol import Connection, Keeper
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,12 @@ class Client:
 
 
 @asynccontextmanager
-async def serving(app: Any) -> AsyncIterator[Client]:
-    """`app` behind a real server on a free loopback port."""
+async def serving(app: Front) -> AsyncIterator[Client]:
+    """`app`, a front door, behind a real server on a free loopback port."""
+    http: Any = Keeper(app).connection
     server = uvicorn.Server(
-        uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False, lifespan="off")
+        uvicorn.Config(app.app, http=http, host="127.0.0.1", port=0, log_config=None, lifespan="off")
     )
-    # pytest hands its own handler to loggers that are shut, which would open this one again
-    logging.getLogger("uvicorn.access").disabled = True
     task = asyncio.create_task(server.serve())
     try:
         while not server.started:
@@ -70,6 +71,58 @@ async def serving(app: Any) -> AsyncIterator[Client]:
     finally:
         server.should_exit = True
         await task
+
+
+class Wire(asyncio.Transport):
+    """A transport that keeps what is written to it."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
+        self.writes: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: Any) -> None:
+        self.writes.append(bytes(data))
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+    abort = close
+
+    def pause_reading(self) -> None:
+        pass
+
+    resume_reading = pause_reading
+
+
+def connected(front: Front) -> tuple[Connection, Wire]:
+    """A connection to `front` whose transport keeps what is written."""
+    state = ServerState()
+    state.default_headers = [(b"date", b"today")]
+    config = uvicorn.Config(front.app, log_config=None, lifespan="off")
+    connection = Keeper(front).connection(config=config, server_state=state, app_state={})
+    wire = Wire()
+    connection.connection_made(wire)
+    return connection, wire
+
+
+async def heard(connection: Connection, raw: bytes) -> None:
+    """Give a connection what came for it as a transport does: in no task. Returns when its work is over."""
+    loop = asyncio.get_running_loop()
+    loop.call_soon(connection.data_received, raw)
+    await asyncio.sleep(0)
+    await over(connection)
+
+
+async def over(connection: Connection) -> None:
+    """Wait for the end of the work on the newest request."""
+    exchange = connection._newest
+    assert exchange is not None
+    if exchange.task is not None:
+        await exchange.task
 
 
 async def make_tables(store: Store) -> None:

@@ -86,6 +86,8 @@ SETTINGS: Final[dict[str, tuple[Kind, Any]]] = {
     "EVALUATION_ONLINE_POLLING_INTERVAL": ("float", 30.0),
     "DEFAULT_FINE_TUNE_TRAIN_TYPE": ("text", "ERNIE-Bot-turbo-0725"),
     "BOS_HOST_REGION": ("text", "bj"),
+    "CACHE_DIR": ("text", "~/.qianfan_cache"),  # where trainers are kept while they run
+    "DISABLE_CACHE": ("bool", False),  # keep none
     "PROGRESS": ("auto_bool", "auto"),  # of this SDK: the progress bar of a run
     "LANG": ("language", "auto"),  # of the advice in errors; auto: Chinese where the locale is
 }
@@ -95,8 +97,6 @@ ALIASES: Final = {"APPID": "APP_ID"}  # older names of the same setting
 # Known to other releases; taken so that existing scripts keep running, and read by nothing here.
 WITHOUT_EFFECT: Final = frozenset(
     {
-        "CACHE_DIR",  # no list of models is kept on disk
-        "DISABLE_CACHE",
         "DISABLE_EB_SDK",
         "EB_SDK_INSTALLED",
         "ENABLE_AUTH",

@@ -170,6 +170,14 @@ class TrainingFailed(InternalError):
     """A training run ended without a model."""
 
 
+class GateClosed(InternalError):
+    """A model is not shown to be good enough to go on with. verdict: what the gate found."""
+
+    def __init__(self, message: str = "", *, verdict: Any = None, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.verdict = verdict
+
+
 class StorageNeeded(QianfanError):
     """The platform takes no uploads: rows of this machine need object storage (BOS) there."""
 

@@ -24,7 +24,7 @@ from .app import DataInUse, Running, running, write_address
 from .catalogue.catalogue import CatalogueInvalid
 from .platform import Settings
 from .store import DatabaseFailed
-from .web.access import TOTAL_S
+from .web.exchange import TOTAL_S
 from .web.protocol import BODY_IDLE_S, HEAD_S, MOST, STALL_S, Keeper
 
 USAGE_ERROR, CANNOT_START = 2, 1
@@ -89,13 +89,13 @@ async def _serve(settings: Settings, listener: socket.socket, print_env: bool, e
     async with running(settings) as server:
         http = _Server(
             uvicorn.Config(
-                server.app,
+                server.app.app,
                 http=_keeper(settings, server).connection,  # type: ignore[arg-type]
                 timeout_keep_alive=KEEP_ALIVE_S,
                 log_config=None,
                 access_log=False,  # web writes its own, with request ids and without secrets
                 server_header=False,
-                proxy_headers=False,  # the front door reads them, at less cost
+                proxy_headers=False,  # the front door reads them
                 timeout_graceful_shutdown=5,
                 lifespan="off",
             )
@@ -123,6 +123,7 @@ def _spare_collections() -> None:
 
 def _keeper(settings: Settings, server: Running) -> Keeper:
     keeper = Keeper(
+        server.app,
         most=settings.most_connections,
         head_s=settings.head_s,
         body_idle_s=settings.body_idle_s,
@@ -220,6 +221,13 @@ def _settings(arguments: list[str]) -> tuple[Settings, bool, bool]:
         default=STALL_S,
         help=f"then a reader that takes nothing is cut ({STALL_S:g})",
     )
+    parser.add_argument(
+        "--idle-sleep",
+        type=float,
+        metavar="SECONDS",
+        help="then an engine ends until somebody asks; default: never",
+    )
+    parser.add_argument("--train-sink", action="append", default=[], metavar="NAME[=TARGET]")
     parser.add_argument("--print-env", action="store_true")
     parser.add_argument("--any-key", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--end-with-stdin", action="store_true", help=argparse.SUPPRESS)
@@ -241,6 +249,8 @@ def _settings(arguments: list[str]) -> tuple[Settings, bool, bool]:
         head_s=given.head_seconds,
         answer_s=given.answer_seconds,
         body_idle_s=given.body_seconds,
+        idle_sleep_s=given.idle_sleep,
+        train_sinks=tuple(given.train_sink),
     )
     return settings, given.print_env, given.end_with_stdin
 

@@ -29,13 +29,19 @@ from .accounts.tables import Account
 from .accounts.vault import Vault, key_file
 from .catalogue.catalogue import Catalogue
 from .catalogue.weights import Weights, default_home
+from .cleaning import routes as cleaning_routes
+from .cleaning import steps as cleaning_steps
 from .datasets import routes as dataset_routes
 from .datasets import steps as dataset_steps
+from .evaluation import routes as evaluation_routes
+from .evaluation import steps as evaluation_steps
 from .files import DirectoryFiles
 from .inference.routes import hot_routes
 from .jobs import Worker
+from .models import exporting, importing
 from .models import routes as model_routes
 from .models import steps as model_steps
+from .models import v2 as model_v2
 from .platform import Platform, Settings
 from .plugins import hot as plugin_hot
 from .plugins import routes as plugin_routes
@@ -44,10 +50,15 @@ from .prompts import routes as prompt_routes
 from .prompts import steps as prompt_steps
 from .serving import routes as service_routes
 from .serving import steps as service_steps
+from .serving import v2 as service_v2
 from .serving.fleet import Fleet
+from .serving.reconciler import Reconciler
 from .store import Store
+from .training import page as training_page
 from .training import routes as training_routes
 from .training import steps as training_steps
+from .training import truth as training_truth
+from .training import v2 as training_v2
 from .web import build_console, metrics
 from .web.envelopes import Json
 from .web.front import Front
@@ -58,14 +69,32 @@ log = logging.getLogger("qianfan_platform")
 ROUTERS: Final = (
     account_routes.router,
     dataset_routes.router,
+    cleaning_routes.router,
     training_routes.router,
+    training_v2.router,
+    training_truth.router,
+    training_page.router,
     model_routes.router,
+    model_v2.router,
     service_routes.router,
+    service_v2.router,
+    evaluation_routes.router,
     plugin_routes.router,
     prompt_routes.router,
 )
 # Imported so that their jobs are known.
-STEPS: Final = (dataset_steps, training_steps, model_steps, service_steps, plugin_steps, prompt_steps)
+STEPS: Final = (
+    dataset_steps,
+    cleaning_steps,
+    training_steps,
+    model_steps,
+    importing,
+    exporting,
+    service_steps,
+    evaluation_steps,
+    plugin_steps,
+    prompt_steps,
+)
 CREDENTIALS: Final = "credentials.json"
 
 
@@ -93,7 +122,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         store = await Store.open(settings.database or f"sqlite:///{settings.data / 'platform.db'}")
         catalogue = Catalogue.load(settings.catalogue)
         weights = Weights(default_home())
-        fleet = Fleet(catalogue, weights)
+        fleet = Fleet(catalogue, weights, idle_sleep_s=settings.idle_sleep_s)
         meter = Meter(store, settings.limits)
         platform = Platform(
             settings=settings,
@@ -115,6 +144,8 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         fleet.start()
         await meter.start()
         await worker.start()
+        reconciler = Reconciler(platform)
+        reconciler.start()
         served = catalogue.trains(train_types.DEFAULT)
         if served is not None:
             fleet.prefetch(served.entry.name)
@@ -123,6 +154,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             yield Running(front, platform)
         finally:
             front.lines.flush()
+            await reconciler.close()
             await worker.stop()
             await fleet.close()
             await meter.close()
@@ -139,10 +171,12 @@ def _application(platform: Platform, gate: Gate) -> Front:
         store=platform.store,
         authenticate=authenticate,
         platform=platform,
-        extra=[
+        hot=[
             *hot_routes(platform, authenticate),
             *plugin_hot.hot_routes(platform, authenticate),
             *account_routes.token_routes(gate),
+        ],
+        extra=[
             Route("/health", _health, methods=["GET"]),
             Route("/readyz", _Ready(platform), methods=["GET"]),
             Route("/metrics", figures, methods=["GET"]),

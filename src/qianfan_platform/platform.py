@@ -36,11 +36,19 @@ class Settings:
     body_idle_s: float = 30.0  # between two pieces of a body
     answer_s: float = 3600.0  # of one answer, from its request to its end
     stall_s: float = 30.0  # a reader that takes nothing for so long is cut off
+    idle_sleep_s: float | None = None  # an engine that nobody asked for so long ends until somebody does
+
+    train_sinks: tuple[str, ...] = ()  # NAME or NAME=TARGET: where the figures of runs go besides
 
     @property
     def work(self) -> Path:
         """Folder of unfinished work: a run's checkpoints, a job's scratch."""
         return self.data / "work"
+
+    @property
+    def cache(self) -> Path:
+        """Folder of what can be made anew: tokenised rows."""
+        return self.data / "cache"
 
 
 @dataclass(frozen=True)

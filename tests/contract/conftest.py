@@ -49,7 +49,8 @@ class Scripts:
 
     def environment(self, **extra: str) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("QIANFAN_")}
-        home = {name: value for name, value in os.environ.items() if name == "QIANFAN_HOME"}
+        kept = ("QIANFAN_HOME", "QIANFAN_CACHE_DIR")
+        home = {name: value for name, value in os.environ.items() if name in kept}
         return {**inherited, **home, **self.platform.environment, **extra}
 
     def run(

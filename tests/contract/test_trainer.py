@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from qianfan import embedded
+from qianfan.cli.main import app
 from qianfan.dataset import Dataset
 from qianfan.embedded import Embedded
 from qianfan.errors import QianfanError
-from qianfan.trainer import LLMFinetune
+from qianfan.resources import FineTune
+from qianfan.trainer import DPO, LLMFinetune, PostPreTrain, kept
 from qianfan.trainer.configs import DeployConfig, TrainConfig
 
 from .conftest import Scripts, write_conversations
@@ -76,22 +82,30 @@ def test_a_run_sends_the_requests_of_its_generation_and_no_more(
 def test_a_train_type_of_the_second_generation_speaks_v2(platform: Embedded, cloud: Dataset) -> None:
     """ERNIE-Speed exists in V2 only; the result is the same."""
     offset = platform.log_file.stat().st_size
-    trainer = LLMFinetune(train_type="ERNIE-Speed", dataset=cloud).run()
-    assert trainer.result[0]["model_version_id"]
+    trainer = LLMFinetune(train_type="ERNIE-Speed", dataset=cloud, model_not_publish=True).run()
+    assert trainer.result[0]["task_id"].startswith("task-")
     sent = sent_since(platform, offset)
     assert "/v2/finetuning?Action=CreateFineTuningJob" in sent
     assert "/v2/finetuning?Action=CreateFineTuningTask" in sent
     assert not [route for route in sent if route.startswith(f"{CONSOLE}/finetune")]
 
 
-def test_the_log_tells_every_step_and_every_sample(cloud: Dataset) -> None:
-    """get_log: lines, a metric for each step, and a ledger that sums to the dataset."""
-    trainer = LLMFinetune(
-        train_type="ERNIE-Bot-turbo-0725",
-        dataset=cloud,
-        train_config=TrainConfig(epoch=2, batch_size=4, trainset_rate=0),
-    ).run()
-    log = trainer.get_log()
+@pytest.fixture(scope="module")
+def trained(platform: Embedded, dataset_id: int) -> LLMFinetune:
+    """A trainer that has run on 24 conversations, none of them held out."""
+    with embedded.configured(platform.environment):
+        trainer = LLMFinetune(
+            train_type="ERNIE-Bot-turbo-0725",
+            dataset=Dataset.load(qianfan_dataset_id=dataset_id, is_download_to_local=False),
+            train_config=TrainConfig(epoch=2, batch_size=4, trainset_rate=0),
+        )
+        trainer.run()
+    return trainer
+
+
+def test_the_log_tells_every_step_and_every_sample(trained: LLMFinetune) -> None:
+    """get_log: lines, a metric for each step, curves of them, and a ledger that sums to the dataset."""
+    log = trained.get_log()
     steps = [event for event in log.metrics if event["kind"] == "step"]
     assert [event["step"] for event in steps] == list(range(1, 13))
     assert all(event["loss"] > 0 and event["tokens_per_second"] > 0 for event in steps)
@@ -99,11 +113,68 @@ def test_the_log_tells_every_step_and_every_sample(cloud: Dataset) -> None:
     assert "step 12/12" in text
     assert "24 samples: 24 kept" in text
     assert "checkpoint" in text or "finished at step 12" in text
+    assert [step for step, _ in log.curves["loss"]] == list(range(1, 13))
+    assert "loss" in str(log.curves)
     ledger = log.ledger
     assert ledger is not None
     assert ledger["samples"] == 24
     assert ledger["kept"] + ledger["dropped"] == 24
     assert ledger["trained_tokens"] > 0
+    entries = list(ledger.entries())
+    assert [entry["sample"] for entry in entries] == list(range(1, 25))
+    assert sum(entry["trainedTokens"] for entry in entries) == ledger["trained_tokens"]
+    assert list(ledger.entries("dropped")) == []
+
+
+def test_a_sample_is_seen_as_the_trainer_reads_it(trained: LLMFinetune) -> None:
+    """The learned part is the answer and the end token, as many tokens as the ledger has."""
+    log = trained.get_log()
+    sample = log.xray(3)
+    (sequence,) = sample["sequences"]
+    learned = "".join(token["text"] for token in sequence["tokens"] if token["trained"])
+    assert learned.startswith("answer 2")
+    assert learned != "answer 2"
+    assert "question 2" in sequence["rendered"]
+    assert log.ledger is not None
+    entry = next(one for one in log.ledger.entries() if one["sample"] == 3)
+    assert sum(token["trained"] for token in sequence["tokens"]) == entry["trainedTokens"]
+    assert "⟦answer 2" in str(sample)
+
+
+def test_a_run_is_looked_at_from_the_command_line(trained: LLMFinetune) -> None:
+    """By its number or its task-…: list, show, log, curves, ledger; a run that is over cannot be stopped."""
+    run, public = str(trained.output["job_id"]), str(trained.train_action.reference.uuid)  # type: ignore[union-attr]
+
+    def said(*arguments: str) -> str:
+        result = CliRunner().invoke(app, ["finetune", *arguments])
+        assert result.exit_code == 0, result.output
+        return str(result.stdout)
+
+    rows = json.loads(said("list", "--json"))["runs"]
+    assert public in [row["taskId"] for row in rows]
+    assert json.loads(said("show", public, "--json"))["runStatus"] == "Done"
+    assert said("log", run) == said("log", public)
+    assert len(said("log", public, "--follow").splitlines()) == len(trained.get_log())
+    assert json.loads(said("curves", run, "loss", "--json"))["loss"][-1][0] == 12
+    assert len(said("ledger", run, "--json").splitlines()) == 24
+    assert "answer 0" in said("xray", public, "1")
+    assert json.loads(said("stop", public, "--json")) == {"stopped": False}
+
+
+def test_texts_are_read_before_answers_are_learned(platform: Embedded, cloud: Dataset) -> None:
+    """PostPreTrain, then LLMFinetune from its run, then DPO from that one: each goes on from the one before."""
+    brief = TrainConfig(epoch=1, batch_size=8, trainset_rate=0, peft_type="ALL")
+    texts = PostPreTrain("tiny", Dataset.create_from_pyobj(["a text of some length"] * 8), brief).run()
+    assert set(texts.result[0]) >= {"datasets", "task_id", "job_id"}
+    tuned = LLMFinetune(
+        dataset=cloud, train_config=brief, previous_trainer=texts, model_not_publish=True
+    ).run()
+    detail = FineTune.V2.task_detail(tuned.result[0]["task_id"])["result"]
+    assert detail["progressDetail"]["startsFrom"] == texts.result[0]["task_id"]
+    rows = [[{"prompt": f"q{n}", "chosen": "good", "rejected": "bad"}] for n in range(8)]
+    preferred = DPO(dataset=Dataset.create_from_pyobj(rows), train_config=brief, previous_trainer=tuned).run()
+    assert preferred.result[0]["model_version_id"].startswith("amv-")
+    assert preferred.train_action.train_type == "tiny"
 
 
 def test_a_stopped_trainer_resumes_from_its_checkpoint(cloud: Dataset) -> None:
@@ -112,6 +183,7 @@ def test_a_stopped_trainer_resumes_from_its_checkpoint(cloud: Dataset) -> None:
         train_type="tiny",
         dataset=cloud,
         train_config=TrainConfig(epoch=40, batch_size=4, learning_rate=5e-3, extras={"checkpoint_steps": 5}),
+        model_not_publish=True,
     )
     failures: list[BaseException] = []
 
@@ -136,14 +208,11 @@ def test_a_stopped_trainer_resumes_from_its_checkpoint(cloud: Dataset) -> None:
     stopped_run = next(action.job_id for action in first.values() if getattr(action, "job_id", None))
     trainer.resume()
     result = trainer.result[0]
-    assert result["model_version_id"]
     assert result["job_id"] != stopped_run
     assert "goes on from the last checkpoint" in " ".join(_warnings(result))
 
 
 def _step(trainer: LLMFinetune) -> int:
-    from qianfan.resources import FineTune
-
     for action in trainer.actions.values():
         task, job = getattr(action, "task_id", None), getattr(action, "job_id", None)
         if task and job:
@@ -152,31 +221,39 @@ def _step(trainer: LLMFinetune) -> int:
 
 
 def _warnings(result: dict[str, Any]) -> list[str]:
-    from qianfan.resources import FineTune
-
     return list(FineTune.get_job(result["task_id"], result["job_id"])["result"]["progressDetail"]["warnings"])
 
 
-def test_a_pipeline_saved_in_one_process_is_finished_by_another(
+def test_a_killed_process_leaves_a_trainer_that_another_finishes(
     scripts: Scripts, cloud: Dataset, tmp_path: Path
 ) -> None:
-    """The trainer's state is JSON: what one process saved after training, another publishes and deploys."""
-    trainer = LLMFinetune(
-        train_type="ERNIE-Bot-turbo-0725", dataset=cloud, deploy_config=DeployConfig(replicas=1, pool_type=1)
-    )
-    load, train, *_ = trainer.actions.values()
-    train.exec(load.exec())
-    saved = tmp_path / "trainer.json"
-    saved.write_bytes(trainer.ppls[0].dumps())
-    json.loads(saved.read_bytes())
-    script = tmp_path / "go_on.py"
+    """kill -9 in the middle of a training: the run goes on without it, and is waited for and published."""
+    script = tmp_path / "begin.py"
     script.write_text(
-        "import sys\nfrom qianfan import trainer\n"
-        "pipeline = trainer.loads(open(sys.argv[1], 'rb').read())\n"
-        "train = list(pipeline.actions.values())[1]\n"
-        "result = pipeline.exec_from(train.result, 2)\n"
-        "print(result['service_endpoint'])\n"
+        "import sys\nfrom qianfan.dataset import Dataset\nfrom qianfan.trainer import LLMFinetune\n"
+        "from qianfan.trainer.configs import TrainConfig\n"
+        "trainer = LLMFinetune('tiny', Dataset(id=sys.argv[1]), TrainConfig(epoch=3, batch_size=4))\n"
+        "print(trainer.id, flush=True)\ntrainer.run()\n"
     )
-    done = scripts.run(script, str(saved))
+    command = [sys.executable, str(script), str(cloud.inner_data_source_cache.id)]  # type: ignore[union-attr]
+    first = subprocess.Popen(command, env=scripts.environment(), stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None
+    with first.stdout:
+        id = first.stdout.readline().strip()
+    end = time.monotonic() + 60
+    while not (kept.row(id) or {}).get("job_id"):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    first.kill()
+    first.wait(20)
+    job = LLMFinetune.load(id).train_action.job_id
+    finish = tmp_path / "finish.py"
+    finish.write_text(
+        "import sys\nfrom qianfan.trainer import LLMFinetune\n"
+        "result = LLMFinetune.load(sys.argv[1]).resume().result[0]\n"
+        "print(result['job_id'], result['model_version_id'])\n"
+    )
+    done = scripts.run(finish, id)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "_" in done.stdout
+    assert done.stdout.split()[0] == str(job)
+    assert int(done.stdout.split()[1]) > 0

@@ -148,8 +148,6 @@ def test_every_documented_setting_is_known() -> None:
         assert name not in WITHOUT_EFFECT
         getattr(config, name)
     assert {
-        "CACHE_DIR",
-        "DISABLE_CACHE",
         "DISABLE_EB_SDK",
         "EB_SDK_INSTALLED",
         "ENABLE_AUTH",

@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import orjson
 import typer
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from qianfan import embedded
 
+from .evaluation import preset
+
+if TYPE_CHECKING:
+    from qianfan.evaluation import EvaluationResult
+
 TRAIN_TYPE = "SmolLM2-135M-Instruct"
-ANSWER_TOKENS = 40
-TEMPERATURE = 0.01  # the interface takes no 0
-ASKED_AT_ONCE = 4
+PARAMS = {"temperature": 0, "max_output_tokens": 40}
+METRIC = "exactMatch"
 SHOWN = 6
 
 
 @dataclass(frozen=True)
-class Question:
-    """One held-out conversation."""
+class Outcome:
+    """What the evaluation found. base, tuned: the names of both models in `result`."""
 
-    text: str
-    expected: str
+    result: EvaluationResult
+    base: str
+    tuned: str
+    report: Path
+
+    def right(self, model: str) -> int:
+        """How many questions a model answered exactly."""
+        return round(sum(self.result.scores(model, METRIC).values()))
 
 
 def add_to(app: typer.Typer) -> None:
@@ -43,27 +51,39 @@ def demo(
     ] = None,
     train_type: Annotated[str, typer.Option(help="What to tune.")] = TRAIN_TYPE,
     epochs: Annotated[int, typer.Option(help="Passes over the data.")] = 3,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Where the report goes; default: the folder of --data, else a temporary one."),
+    ] = None,
 ) -> None:
-    """Fine-tune, publish, deploy and ask a model on this machine: base and tuned side by side."""
+    """Fine-tune, publish, deploy and evaluate a model on this machine: base and tuned side by side."""
     console = Console()
     began = time.monotonic()
     console.print("[bold]Open Qianfan demo[/]: a model learns to route support tickets")
     try:
         with embedded.start(data) as platform:
             console.print(f"platform  {platform.base_url}  (log: {platform.log_file})")
-            base, tuned, questions = _run(console, train_type, epochs)
+            outcome = _run(console, train_type, epochs, report or _place(data))
     except KeyboardInterrupt:
         console.print("stopped; nothing is left running")
         raise typer.Exit(130) from None
-    _table(console, questions, base, tuned)
-    right = [_exact(questions, answers) for answers in (base, tuned)]
+    _table(console, outcome)
     seconds = time.monotonic() - began
-    console.print(f"base {right[0]}/{len(questions)}, tuned {right[1]}/{len(questions)}, {seconds:.0f} s")
+    asked = len(outcome.result.scores(outcome.base, METRIC))
+    console.print(f"report    {outcome.report}")
+    console.print(
+        f"base {outcome.right(outcome.base)}/{asked}, tuned {outcome.right(outcome.tuned)}/{asked}, {seconds:.0f} s"
+    )
 
 
-def _run(console: Console, train_type: str, epochs: int) -> tuple[list[str], list[str], list[Question]]:
+def _place(data: Path | None) -> Path:
+    """Where the report goes when nobody says."""
+    folder = data or Path(tempfile.mkdtemp(prefix="qianfan-demo-"))
+    return folder / "report.html"
+
+
+def _run(console: Console, train_type: str, epochs: int, report: Path) -> Outcome:
     from qianfan.dataset import Dataset
-    from qianfan.resources import ChatCompletion
     from qianfan.resources.console.consts import DeployPoolType
     from qianfan.trainer import LLMFinetune
     from qianfan.trainer.configs import DeployConfig, TrainConfig
@@ -71,7 +91,7 @@ def _run(console: Console, train_type: str, epochs: int) -> tuple[list[str], lis
 
     folder = example("tickets")
     dataset = Dataset.load(data_file=str(folder / "train.jsonl"))
-    questions = _questions(folder / "heldout.jsonl")
+    questions = Dataset.load(data_file=str(folder / "heldout.jsonl"))
     console.print(f"data      {len(dataset)} conversations to learn from, {len(questions)} held out")
 
     trainer = LLMFinetune(
@@ -88,14 +108,45 @@ def _run(console: Console, train_type: str, epochs: int) -> tuple[list[str], lis
         ),
     )
     trainer.run(show_progress=True)
-    service = trainer.result[0]["service"]
     _tell_training(console, trainer)
+    return _evaluate(console, trainer, train_type, questions, report)
 
-    plain = ChatCompletion(endpoint=train_type)
-    with Progress(console=console, transient=True) as progress:
-        base = _answers(progress, "asking the base model", questions, lambda body: plain.do(**body))
-        tuned = _answers(progress, "asking the tuned model", questions, service.exec)
-    return base, tuned, questions
+
+def _evaluate(console: Console, trainer: Any, train_type: str, questions: Any, report: Path) -> Outcome:
+    """Both models answer the held-out questions on the platform; the gate says whether the tuned one is better."""
+    from qianfan.evaluation import EvaluationManager, Gate, QianfanRuleEvaluator
+
+    questions.save(replace_source=True, qianfan_dataset_create_args={}, show_progress=True)
+    rules = QianfanRuleEvaluator(using_similarity=True, using_accuracy=True)
+    manager = EvaluationManager(qianfan_evaluators=[rules])
+    made = trainer.result[0]
+    result = manager.eval([preset(train_type), made["model"]], questions, params=PARAMS, show_progress=True)
+    assert result is not None  # None is the answer of people's scores alone
+    base, tuned = result.models
+    verdict = Gate("better", METRIC).check(result, base, tuned)
+    console.print(f"gate      {'open' if verdict.passed else 'closed'}: {verdict.reason}")
+    result.to_html(
+        report,
+        title="Open Qianfan demo",
+        verdicts=[verdict],
+        settings={"train type": train_type, **PARAMS, "metric of the gate": METRIC},
+        lineage={
+            name: made[name]
+            for name in ("task_id", "job_id", "model_id", "model_version_id", "service_endpoint")
+        },
+        loss=_losses(trainer),
+    )
+    return Outcome(result, base, tuned, report)
+
+
+def _losses(trainer: Any) -> Mapping[str, Sequence[tuple[float, float]]]:
+    """Curves of the loss: of training, and of the rows held out from it."""
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for event in trainer.get_log().metrics:
+        for name in ("loss", "eval_loss"):
+            if isinstance(event.get(name), float):
+                curves.setdefault(name, []).append((event["step"], event[name]))
+    return curves
 
 
 def _tell_training(console: Console, trainer: Any) -> None:
@@ -126,35 +177,19 @@ def _spark(values: Sequence[float], width: int = 32) -> str:
     return "".join(bars[int((value - low) / ((high - low) or 1) * (len(bars) - 1))] for value in means)
 
 
-def _answers(
-    progress: Progress, what: str, questions: Sequence[Question], ask: Callable[[dict[str, Any]], Any]
-) -> list[str]:
-    row = progress.add_task(what, total=len(questions))
-
-    def answer(question: Question) -> str:
-        body = {
-            "messages": [{"role": "user", "content": question.text}],
-            "temperature": TEMPERATURE,
-            "max_output_tokens": ANSWER_TOKENS,
-        }
-        text = str(ask(body)["result"]).strip()
-        progress.advance(row)
-        return text
-
-    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
-        return list(pool.map(answer, questions))
-
-
-def _table(
-    console: Console, questions: Sequence[Question], base: Sequence[str], tuned: Sequence[str]
-) -> None:
+def _table(console: Console, outcome: Outcome) -> None:
     table = Table(show_lines=True)
     for name in ("question", "expected", "base model", "tuned model"):
         table.add_column(name, overflow="fold", ratio=1)
-    for question, plain, learned in list(zip(questions, base, tuned, strict=True))[:SHOWN]:
-        mark = "green" if learned == question.expected else "red"
+    rows = {(row["model"], row["row"]): row for row in outcome.result.rows}
+    for number in [row["row"] for row in outcome.result.rows if row["model"] == outcome.base][:SHOWN]:
+        plain, learned = rows[outcome.base, number], rows[outcome.tuned, number]
+        mark = "green" if learned["scores"][METRIC] else "red"
         table.add_row(
-            question.text, question.expected, f"[red]{_shown(plain)}[/]", f"[{mark}]{_shown(learned)}[/]"
+            plain["prompt"],
+            plain["reference"],
+            f"[red]{_shown(plain['prediction'])}[/]",
+            f"[{mark}]{_shown(learned['prediction'])}[/]",
         )
     console.print(table)
 
@@ -164,15 +199,6 @@ def _shown(text: str, most: int = 110) -> str:
 
     flat = " ".join(text.split())
     return escape(flat if len(flat) <= most else flat[: most - 1] + "…")
-
-
-def _exact(questions: Sequence[Question], answers: Sequence[str]) -> int:
-    return sum(answer == question.expected for question, answer in zip(questions, answers, strict=True))
-
-
-def _questions(path: Path) -> list[Question]:
-    rows = [orjson.loads(line) for line in path.read_bytes().splitlines() if line.strip()]
-    return [Question(row[0]["prompt"], row[0]["response"][0][0]) for row in rows]
 
 
 def example(name: str) -> Path:

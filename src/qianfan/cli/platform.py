@@ -55,6 +55,16 @@ def serve(
     body_seconds: Annotated[
         float | None, typer.Option(min=1, help="Longest silence within a request's body.")
     ] = None,
+    idle_sleep: Annotated[
+        float | None,
+        typer.Option(min=1, help="An engine that nobody asked for so many seconds ends until somebody does."),
+    ] = None,
+    train_sink: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=TARGET]", help="Send the figures of runs to mlflow, wandb or swanlab, too."
+        ),
+    ] = None,
 ) -> None:
     """Run the platform until Ctrl-C. Keys are in DATA/credentials.json; `ready <url>` says it answers."""
     embedded.need_the_platform()
@@ -71,6 +81,8 @@ def serve(
     ]
     for place in allow_fetch or []:
         command += ["--allow-fetch", place]
+    for sink in train_sink or []:
+        command += ["--train-sink", sink]
     if database:
         command += ["--database", database]
     if catalogue:
@@ -88,6 +100,7 @@ def serve(
         "--stall-seconds": stall_seconds,
         "--head-seconds": head_seconds,
         "--body-seconds": body_seconds,
+        "--idle-sleep": idle_sleep,
     }
     for name, value in limits.items():
         command += [name, f"{value:g}" if isinstance(value, float) else str(value)] if value else []

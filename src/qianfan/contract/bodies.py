@@ -24,10 +24,18 @@ class CreateTask(TypedDict):
 
 
 class TrainsetItem(TypedDict):
-    """type: 1 a dataset of the platform, 2 a BOS path."""
+    """type: 1 a dataset of the platform, 2 a BOS path. samplingRate (0.01–10) is of this platform only."""
 
     type: Literal[1, 2]
     id: NotRequired[Id]
+    samplingRate: NotRequired[float]
+
+
+class IncreConfig(TypedDict):
+    """The run that another trains further."""
+
+    taskId: NotRequired[Id]
+    jobId: NotRequired[Id]
 
 
 class CreateRun(TypedDict):
@@ -43,6 +51,7 @@ class CreateRun(TypedDict):
     trainset: Annotated[list[TrainsetItem], Len(1, 100)]
     trainsetRate: NotRequired[Annotated[float, Ge(0), Le(50)]]
     jobRunType: NotRequired[int]
+    increConfig: NotRequired[IncreConfig]
 
 
 class RunRef(TypedDict):
@@ -53,24 +62,31 @@ class RunRef(TypedDict):
 
 
 class V2CreateJob(TypedDict):
-    """CreateFineTuningJob: the container."""
+    """CreateFineTuningJob: the container. The last two hold for runs that say nothing of their own."""
 
     name: Name
     model: str
     trainMode: str
     description: NotRequired[Text]
+    parameterScale: NotRequired[str]
+    hyperParameterConfig: NotRequired[dict[str, Any]]
 
 
 class V2DatasetVersion(TypedDict):
+    """samplingRate: 0.01–10 times the records of this dataset; default 1."""
+
     versionId: NotRequired[Id]
     versionBosUri: NotRequired[str]
     samplingRate: NotRequired[float]
 
 
 class V2DatasetConfig(TypedDict):
+    """splitRatio: percent held out."""
+
     sourceType: str
     versions: Annotated[list[V2DatasetVersion], Len(1, 100)]
     splitRatio: NotRequired[Annotated[float, Ge(0), Le(50)]]
+    corpusProportion: NotRequired[str]
 
 
 class V2CreateTask(TypedDict):
@@ -81,6 +97,9 @@ class V2CreateTask(TypedDict):
     hyperParameterConfig: NotRequired[dict[str, Any]]
     datasetConfig: V2DatasetConfig
     incrementTaskId: NotRequired[Id]
+    incrementCheckpointStep: NotRequired[int]
+    corpusConfig: NotRequired[dict[str, Any]]
+    resourceConfig: NotRequired[dict[str, Any]]
 
 
 class V2Page(TypedDict):
@@ -90,12 +109,33 @@ class V2Page(TypedDict):
     maxKeys: NotRequired[Annotated[int, Ge(1)]]
     pageReverse: NotRequired[bool]
     trainMode: NotRequired[str]
+    model: NotRequired[str]
     jobId: NotRequired[Id]
 
 
 class V2TaskRef(TypedDict):
     taskId: Id
     after: NotRequired[Annotated[int, Ge(0)]]
+
+
+class V2JobRef(TypedDict):
+    jobId: Id
+
+
+class LedgerPage(TypedDict):
+    """DescribeFineTuningTaskLedger. marker: the sample to begin with; what: only samples that came out so."""
+
+    taskId: Id
+    marker: NotRequired[Id]
+    maxKeys: NotRequired[Annotated[int, Ge(1)]]
+    what: NotRequired[Literal["kept", "truncated", "split", "dropped"]]
+
+
+class SampleRef(TypedDict):
+    """DescribeFineTuningTaskSample. sample: its number in the ledger, from 1."""
+
+    taskId: Id
+    sample: Annotated[int, Ge(1)]
 
 
 class CreateDataset(TypedDict):
@@ -293,6 +333,74 @@ class ServiceRef(TypedDict):
 
 class ListServices(TypedDict):
     apiTypefilter: NotRequired[list[str]]
+
+
+class ResourceConfig(TypedDict):
+    """Of a V2 service. type: such as `GPU-I-2`, `CPU-I-2`; here every type is this machine."""
+
+    type: NotRequired[str]
+    replicasCount: NotRequired[Annotated[int, Ge(1), Le(64)]]
+    qps: NotRequired[float]
+
+
+class V2CreateService(TypedDict):
+    """CreateService. modelSetId: the model; modelId: its version. billing is taken and costs nothing."""
+
+    modelSetId: Id
+    modelId: Id
+    name: Name
+    urlSuffix: Name
+    resourceConfig: NotRequired[ResourceConfig]
+    billing: NotRequired[dict[str, Any]]
+    description: NotRequired[Text]
+
+
+class V2ModifyService(TypedDict):
+    """ModifyService. Names, description and replicas are this platform's own."""
+
+    serviceId: Id
+    modelSetId: NotRequired[Id]
+    modelId: NotRequired[Id]
+    name: NotRequired[Name]
+    description: NotRequired[Text]
+    resourceConfig: NotRequired[ResourceConfig]
+
+
+class V2ScaleService(TypedDict):
+    """ScaleService, of this platform only."""
+
+    serviceId: Id
+    replicas: Annotated[int, Ge(1), Le(64)]
+
+
+class V2ListServices(TypedDict):
+    """DescribeServices."""
+
+    marker: NotRequired[str]
+    maxKeys: NotRequired[Annotated[int, Ge(1)]]
+    pageReverse: NotRequired[bool]
+    name: NotRequired[str]
+    serviceType: NotRequired[list[str]]
+    runStatus: NotRequired[list[Literal["New", "Deploying", "Serving", "Failed", "Stopped"]]]
+    creator: NotRequired[list[str]]
+    chargeType: NotRequired[Any]
+    payType: NotRequired[Any]
+
+
+class V2ServiceMetric(TypedDict):
+    """DescribeServiceMetric. Times as 2026-01-31T00:00:00Z; usage is kept by days of UTC."""
+
+    startTime: str
+    endTime: str
+    serviceId: NotRequired[list[Id]]
+    appId: NotRequired[Any]
+
+
+class V2PresetServices(TypedDict):
+    serviceIds: NotRequired[list[Id]]
+    serviceType: NotRequired[Any]
+    chargeType: NotRequired[Any]
+    chargeStatus: NotRequired[Any]
 
 
 class Empty(TypedDict):
@@ -564,3 +672,30 @@ class SummariseAnswers(TypedDict):
     """prompt/evaluate/summary."""
 
     data: Annotated[list[PromptAnswers], Len(1, 50)]
+
+
+class CleaningOperator(TypedDict):
+    name: Annotated[str, Len(1, 100)]
+    args: NotRequired[dict[str, Any]]
+
+
+class CreateCleaning(TypedDict):
+    """etl/create. operationsV2: for each stage a list of operators."""
+
+    sourceDatasetId: Id
+    destDatasetId: Id
+    operationsV2: dict[str, Annotated[list[CleaningOperator], Len(0, 50)]]
+    etlTaskName: NotRequired[Annotated[str, Len(0, 100)]]
+
+
+class CleaningRef(TypedDict):
+    etlId: Id
+
+
+class ListCleaning(TypedDict):
+    offset: NotRequired[Annotated[int, Ge(0)]]
+    pageSize: NotRequired[Annotated[int, Ge(1)]]
+
+
+class DeleteCleaning(TypedDict):
+    etlIds: Annotated[list[Id], Len(1, 200)]

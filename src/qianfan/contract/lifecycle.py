@@ -11,6 +11,7 @@ from .enums import (
     DataImportStatus,
     DataReleaseStatus,
     DocumentStatus,
+    ETLTaskStatus,
     EvaluationTaskStatus,
     ModelExportStatus,
     ModelState,
@@ -169,6 +170,35 @@ EVALUATION: Final = Lifecycle(
     ),
 )
 
+PROMPT_OPTIMISATION: Final = Lifecycle(
+    "prompt optimisation",
+    start=PromptTaskStatus.Running,
+    moves=_moves(
+        {
+            PromptTaskStatus.Running: {PromptTaskStatus.Done, PromptTaskStatus.Failed},
+            PromptTaskStatus.Done: set(),
+            PromptTaskStatus.Failed: set(),
+        }
+    ),
+)
+
+CLEANING: Final = Lifecycle(
+    "cleaning task",
+    start=ETLTaskStatus.Running,
+    moves=_moves(
+        {
+            ETLTaskStatus.Running: {
+                ETLTaskStatus.Finished,
+                ETLTaskStatus.Failed,
+                ETLTaskStatus.Interrupted,
+            },
+            ETLTaskStatus.Finished: set(),
+            ETLTaskStatus.Failed: set(),
+            ETLTaskStatus.Interrupted: set(),
+        }
+    ),
+)
+
 ALL: Final = (
     TRAIN_RUN,
     MODEL_VERSION,
@@ -178,6 +208,8 @@ ALL: Final = (
     DATASET_RELEASE,
     KNOWLEDGE_DOCUMENT,
     EVALUATION,
+    PROMPT_OPTIMISATION,
+    CLEANING,
 )
 
 # One meaning, four vocabularies: V1 answers upper case, V2 mixed case, later clouds other words again.
@@ -213,16 +245,3 @@ def run_status(word: str) -> TrainStatus:
         return _RUN_WORDS[str(word.value if isinstance(word, Enum) else word)]
     except KeyError:
         raise ValueError(f"unknown status of a training run: {word!r}") from None
-
-
-PROMPT_OPTIMISATION: Final = Lifecycle(
-    "prompt optimisation",
-    start=PromptTaskStatus.Running,
-    moves=_moves(
-        {
-            PromptTaskStatus.Running: {PromptTaskStatus.Done, PromptTaskStatus.Failed},
-            PromptTaskStatus.Done: set(),
-            PromptTaskStatus.Failed: set(),
-        }
-    ),
-)

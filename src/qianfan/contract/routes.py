@@ -46,7 +46,11 @@ FINETUNE_V2_TASK_LIST = _v2("finetuning", "DescribeFineTuningTasks")
 FINETUNE_V2_TASK_DETAIL = _v2("finetuning", "DescribeFineTuningTask")
 FINETUNE_V2_STOP_TASK = _v2("finetuning", "StopFineTuningTask")
 FINETUNE_V2_SUPPORT_MODELS = _v2("finetuning", "DescribeFineTuningSupportModels")
-FINETUNE_V2_TASK_LOG = _v2("finetuning", "DescribeFineTuningTaskLog")  # of this platform only
+FINETUNE_V2_DELETE_TASK = _v2("finetuning", "DeleteFineTuningTask")
+FINETUNE_V2_DELETE_JOB = _v2("finetuning", "DeleteFineTuningJob")
+FINETUNE_V2_TASK_LOG = _v2("finetuning", "DescribeFineTuningTaskLog")  # from here on of this platform only
+FINETUNE_V2_TASK_LEDGER = _v2("finetuning", "DescribeFineTuningTaskLedger")
+FINETUNE_V2_TASK_SAMPLE = _v2("finetuning", "DescribeFineTuningTaskSample")
 
 MODEL_DETAIL = _v1("model", "modelrepo/modelDetail")
 MODEL_VERSION_DETAIL = _v1("model", "modelrepo/modelVersionDetail")

@@ -33,6 +33,13 @@ class Limit:
             return False
         return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
 
+    def nearest(self, value: float) -> Any:
+        """The number closest to `value` that the cloud takes."""
+        if self.choices:
+            return min(self.choices, key=lambda choice: abs(choice - value))
+        at_least = value if self.low is None else max(value, self.low)
+        return at_least if self.high is None else min(at_least, self.high)
+
     def __str__(self) -> str:
         if self.choices:
             return f"one of {', '.join(map(str, self.choices))}"

@@ -33,6 +33,10 @@ class Dataset:
     a large one that is only saved or trained on never fills the memory."""
 
     kind: ClassVar[str] = "dataset"
+    input_columns: Sequence[str] | None = None
+    reference_column: str | None = None
+    eval_input_column: str | None = None
+    eval_llm_output_column: str | None = None
 
     def __init__(
         self,
@@ -74,7 +78,9 @@ class Dataset:
         data_file: jsonl, json, csv or txt. qianfan_dataset_id: int or `ds-…`; is_download_to_local=False only
         asks what the dataset is, and it is used where it lies. schema: a template that every row must fit.
         Raises ValueError when nothing is given, FileNotFoundError, and ValidationError with line and column
-        for a file that cannot be read. ak, sk and retry options are taken for the calls of the console."""
+        for a file that cannot be read. ak, sk and retry options are taken for the calls of the console.
+        input_columns, reference_column: what `test_using_llm` asks and expects; eval_input_column and
+        eval_llm_output_column: what `EvaluationManager.eval_only` reads."""
         given = {"bos_load_args": bos_load_args, "huggingface_dataset": huggingface_dataset}
         given |= {
             "bos_source_args": bos_source_args,
@@ -96,6 +102,7 @@ class Dataset:
         if source is None:
             raise ValueError("nothing to load: give source=, data_file= or qianfan_dataset_id=")
         dataset = cls(source=source)
+        dataset._name_columns(kwargs)
         if isinstance(source, FileDataSource):
             dataset._count = sum(1 for _ in dataset._read())
         elif source.download_when_init is not False and is_download_to_local:
@@ -104,9 +111,17 @@ class Dataset:
             dataset.check(DataTemplateType(schema))
         return dataset
 
+    def _name_columns(self, names: dict[str, Any]) -> None:
+        self.input_columns = names.get("input_columns")
+        self.reference_column = names.get("reference_column")
+        self.eval_input_column = names.get("eval_input_column")
+        self.eval_llm_output_column = names.get("eval_llm_output_column")
+
     @classmethod
-    def create_from_pyobj(cls, data: list[Any] | dict[str, list[Any]]) -> Dataset:
-        """A dataset of Python values: a list of rows, or a dict of columns of one length."""
+    def create_from_pyobj(cls, data: list[Any] | dict[str, list[Any]], **kwargs: Any) -> Dataset:
+        """A dataset of Python values: a list of rows, or a dict of columns of one length.
+
+        Keywords name columns, as those of `load` do."""
         if isinstance(data, dict):
             lengths = {len(column) for column in data.values()}
             if len(lengths) > 1:
@@ -114,7 +129,9 @@ class Dataset:
                     f"the columns have different lengths: {sorted(lengths)}", advice="make them alike"
                 )
             data = [dict(zip(data, row, strict=True)) for row in zip(*data.values(), strict=True)]
-        return cls(rows=list(data))
+        dataset = cls(rows=list(data))
+        dataset._name_columns(kwargs)
+        return dataset
 
     def save(
         self,
@@ -206,6 +223,82 @@ class Dataset:
         Raises ValidationError (`problems`, `count`) that lists the first 20 problems by line."""
         shaped = ((line, self._shaped(row, template)) for line, row in self._numbered())
         return check_rows(shaped, template, self._source_name(), only_annotated=only_annotated)
+
+    def test_using_llm(
+        self,
+        model_version_id: int | str | None = None,
+        service_model: str | None = None,
+        service_endpoint: str | None = None,
+        is_chat_service: bool = True,
+        does_show_latency: bool = True,
+        **kwargs: Any,
+    ) -> Dataset:
+        """Let a model answer every row; returns the answers as rows with `llm_output` and `expected_output`.
+
+        model_version_id: of a model on the platform, which need not be deployed; the dataset must be on the
+        platform as well. service_model, service_endpoint: a service, asked from here, several rows at once; a
+        failed question has an empty answer. input_columns, reference_column: which columns are asked and expected,
+        `prompt` and `response` where there are such. prompt_template: a text with the columns in braces.
+        worker_num: calls in flight, default 8. stream, temperature, …: of the call.
+        Raises ValueError when there is nobody to ask or no column to ask."""
+        from qianfan.dataset import asking
+
+        if model_version_id is not None:
+            return self._answered_by(model_version_id, kwargs)
+        who, manner = self._service(
+            service_model, service_endpoint, is_chat_service, does_show_latency, kwargs
+        )
+        return Dataset.create_from_pyobj(asking.ask_all(list(self), who, manner))
+
+    async def atest_using_llm(
+        self,
+        model_version_id: int | str | None = None,
+        service_model: str | None = None,
+        service_endpoint: str | None = None,
+        is_chat_service: bool = True,
+        does_show_latency: bool = True,
+        **kwargs: Any,
+    ) -> Dataset:
+        """`test_using_llm` for asyncio."""
+        import asyncio
+
+        from qianfan.dataset import asking
+
+        if model_version_id is not None:
+            return await asyncio.to_thread(self._answered_by, model_version_id, kwargs)
+        who, manner = self._service(
+            service_model, service_endpoint, is_chat_service, does_show_latency, kwargs
+        )
+        return Dataset.create_from_pyobj(await asking.aask_all(list(self), who, manner))
+
+    def _answered_by(self, version: int | str, kwargs: dict[str, Any]) -> Dataset:
+        from qianfan.dataset import asking, batch
+        from qianfan.resources import Model
+
+        batch.source_of(self)
+        keys = transport_options(kwargs)
+        detail = Model.detail(version, **keys)["result"]
+        versions = [{"modelId": detail.get("modelIdStr") or detail["modelId"], "modelVersionId": version}]
+        shown = kwargs.get("show_progress")
+        answers = batch.run_versions(self, versions, show_progress=shown, **keys)
+        return Dataset.create_from_pyobj(asking.of_platform(answers.to_pylist()))
+
+    def _service(
+        self,
+        model: str | None,
+        endpoint: str | None,
+        is_chat: bool,
+        latency: bool,
+        kwargs: dict[str, Any],
+    ) -> Any:
+        from qianfan.dataset import asking
+
+        if model is None and endpoint is None:
+            raise ValueError("nobody is asked: give model_version_id, service_model or service_endpoint")
+        given = dict(kwargs)
+        keys = {name: given.pop(name) for name in asking.KEYS if name in given}
+        manner = asking.Manner.of(self, given, is_chat=is_chat, latency=latency)
+        return asking.client(model, endpoint, is_chat=is_chat, **keys), manner
 
     def is_dataset_located_in_qianfan(self) -> bool:
         """True when the dataset is used where it lies on the platform."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from qianfan.config import get_config
@@ -36,3 +36,19 @@ def working(what: str, asked: bool | None = None) -> Iterator[None]:
 
     with Console().status(what):
         yield
+
+
+@contextmanager
+def counting(what: str, asked: bool | None = None) -> Iterator[Callable[[int, int], None]]:
+    """A bar with `what`, for as long as the block runs: it gives a function to be told (done, total).
+
+    total 0: it is not known yet. Nothing is shown where progress is not wanted."""
+    if not wanted(asked):
+        yield lambda done, total: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total or None)

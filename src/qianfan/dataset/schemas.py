@@ -14,6 +14,7 @@ from qianfan.contract.enums import DataTemplateType
 
 TURN_KEYS: Final = ("prompt", "response", "system")
 _SHAPE: Final = '[{"prompt": "…", "response": [["…"]]}]'
+_PREFERENCE: Final = '[{"user": "…", "chosen": "…", "rejected": "…"}]'
 _SHOWN: Final = 160  # characters of a suggested row
 
 
@@ -55,6 +56,8 @@ def check_row(row: Any, template: DataTemplateType | int, line: int, source: str
             _conversation(row, several=False)
         elif template is DataTemplateType.SortedConversation:
             _conversation(row, several=True)
+        elif template is DataTemplateType.PromptChosenRejected:
+            _preference(row)
         elif template is DataTemplateType.GenericText:
             _text(row)
         elif template is DataTemplateType.QuerySet:
@@ -67,12 +70,44 @@ def check_row(row: Any, template: DataTemplateType | int, line: int, source: str
 
 
 def is_annotated(row: Any) -> bool:
-    """True when the record is a conversation and every turn has an answer."""
+    """True when the record is a conversation and every turn has an answer, the last perhaps two to choose from."""
     return isinstance(row, list) and bool(row) and all(isinstance(t, Mapping) and _answered(t) for t in row)
 
 
 def _answered(turn: Mapping[str, Any]) -> bool:
-    return turn.get("response") not in (None, [], [[]])
+    if "response" in turn:
+        return turn["response"] not in (None, [], [[]])
+    return bool(turn.get("assistant") or (turn.get("chosen") and turn.get("rejected")))
+
+
+def _preference(row: Any) -> None:
+    """Turns of user and assistant; the last has chosen and rejected in place of assistant."""
+    if not isinstance(row, list):
+        wrap = isinstance(row, Mapping) and "chosen" in row
+        fix = f"wrap it: {_shown([row])}" if wrap else f"write it as {_PREFERENCE}"
+        raise _Bad(f"a preference is an array of turns, this is {_kind(row)}", fix)
+    if not row:
+        raise _Bad("the preference has no turn", f"write it as {_PREFERENCE}, or remove the line")
+    for index, turn in enumerate(row):
+        place, last = f"[{index}]", index == len(row) - 1
+        if not isinstance(turn, Mapping):
+            raise _Bad(f"a turn is an object, this is {_kind(turn)}", f"write it as {_PREFERENCE}", place)
+        asked = "prompt" if "prompt" in turn and "user" not in turn else "user"
+        wanted = ("chosen", "rejected") if last else ("assistant",)
+        for key in (asked, *wanted):
+            if key not in turn:
+                raise _Bad(f"the turn has no {key}; it has {_names(turn)}", f"add {key}: a text", place)
+            if not isinstance(turn[key], str) or not turn[key].strip():
+                what = "empty" if isinstance(turn[key], str) else f"{_kind(turn[key])}, not a text"
+                raise _Bad(f"{key} is {what}", "fill it or remove the record", f"{place}.{key}")
+        _system(turn, index)
+        _known_keys(turn, (asked, *wanted, "system"), place)
+    if row[-1]["chosen"] == row[-1]["rejected"]:
+        raise _Bad(
+            "chosen and rejected are the same text: nothing is preferred",
+            "remove the record",
+            f"{place}.rejected",
+        )
 
 
 def _text(row: Any) -> None:
@@ -108,17 +143,7 @@ def _conversation(row: Any, *, several: bool) -> None:
         place = f"[{index}]"
         _prompt(turn, place)
         _known_keys(turn, TURN_KEYS, place)
-        if "system" in turn:
-            if index > 0:
-                raise _Bad(
-                    "only the first turn may have a system text",
-                    "move it to the first turn or remove it",
-                    f"{place}.system",
-                )
-            if turn["system"] is not None and not isinstance(turn["system"], str):
-                raise _Bad(
-                    f"system is {_kind(turn['system'])}, not a text", "make it a text", f"{place}.system"
-                )
+        _system(turn, index)
         if _answered(turn):
             _response(turn["response"], f"{place}.response", several=several)
     bare = [index for index, turn in enumerate(row) if not _answered(turn)]
@@ -128,6 +153,18 @@ def _conversation(row: Any, *, several: bool) -> None:
             "add its response, or cut the conversation before it",
             f"[{bare[0]}].response",
         )
+
+
+def _system(turn: Mapping[str, Any], index: int) -> None:
+    if "system" not in turn:
+        return
+    place = f"[{index}].system"
+    if index > 0:
+        raise _Bad(
+            "only the first turn may have a system text", "move it to the first turn or remove it", place
+        )
+    if turn["system"] is not None and not isinstance(turn["system"], str):
+        raise _Bad(f"system is {_kind(turn['system'])}, not a text", "make it a text", place)
 
 
 def _wrapped(row: Any) -> None:

@@ -25,6 +25,7 @@ from qianfan.contract.enums import (
     DataTemplateType,
 )
 from qianfan.dataset.formats import READERS, WRITERS, Rows
+from qianfan.dataset.state import saved
 from qianfan.dataset.upload import download
 from qianfan.dataset.waiting import progress_of, wait_until
 from qianfan.errors import FileSizeOverflow, InvalidArgumentError, QianfanRequestError, StorageNeeded
@@ -34,6 +35,7 @@ PIECE: Final = 1 << 20  # bytes read at once
 _PROJECT: Final = {
     DataTemplateType.NonSortedConversation: DataProjectType.Conversation,
     DataTemplateType.SortedConversation: DataProjectType.Conversation,
+    DataTemplateType.PromptChosenRejected: DataProjectType.Conversation,
     DataTemplateType.GenericText: DataProjectType.GenericText,
     DataTemplateType.QuerySet: DataProjectType.QuerySet,
     DataTemplateType.Text2Image: DataProjectType.Text2Image,
@@ -82,6 +84,7 @@ class FileDataSource:
             yield from _pieces(file)
 
 
+@saved
 @dataclass
 class QianfanDataSource:
     """A dataset on the platform. What only the platform knows is None until `refresh` asks for it.
@@ -234,7 +237,8 @@ class QianfanDataSource:
         yield from self._unpacked(download(max(finished, key=lambda r: str(r["finishTime"]))["downloadUrl"]))
 
     def _unpacked(self, packed: bytes) -> Iterator[tuple[int, Any]]:
-        format = "txt" if self.template_type is DataTemplateType.GenericText else "jsonl"
+        texts = self.template_type is DataTemplateType.GenericText
+        format = "txt" if texts else "jsonl"
         limit, size = get_config().EXPORT_FILE_SIZE_LIMIT, 0
         with zipfile.ZipFile(io.BytesIO(packed)) as archive:
             members = [m for m in archive.infolist() if m.filename.endswith(f".{format}")]
@@ -246,7 +250,10 @@ class QianfanDataSource:
                         advice="raise QIANFAN_EXPORT_FILE_SIZE_LIMIT, or use is_download_to_local=False",
                     )
                 with archive.open(member) as file:
-                    yield from READERS[format](_pieces(file), member.filename)
+                    if texts and len(members) == self.info.get("entityCount"):
+                        yield 1, file.read().decode("utf-8-sig").strip()
+                    else:
+                        yield from READERS[format](_pieces(file), member.filename)
 
     def _wait(
         self,

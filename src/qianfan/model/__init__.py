@@ -5,8 +5,8 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .model import Model as Model
-    from .model import Service as Service
-    from .model import model_deploy as model_deploy
+    from .service import Service as Service
+    from .service import model_deploy as model_deploy
 
 __all__ = ["Model", "Service", "model_deploy"]
 
@@ -16,6 +16,7 @@ def __getattr__(name: str) -> object:
 
     if name not in __all__:
         raise AttributeError(f"module 'qianfan.model' has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.model"), name)
+    module = "model" if name == "Model" else "service"
+    value: object = getattr(import_module(f"{__name__}.{module}"), name)
     globals()[name] = value
     return value

@@ -88,7 +88,11 @@ class Config(BaseModel):
 
 @saved
 class DeployConfig(Config):
-    """How to deploy. endpoint_prefix: the endpoint's name, by default one made of the model's ids."""
+    """How to deploy. endpoint_prefix: the endpoint's name, by default one made of the model's ids.
+
+    The last five are of the later interface of the cloud; where one is set, the service is made through it.
+    endpoint_suffix: the endpoint's name there. qps: requests a second. resource_type: GPU-I-2, GPU-I-4 or
+    CPU-I-2. months or hours: how long it is paid for; by default an hour."""
 
     kind: ClassVar[str] = "deploy-config"
 
@@ -99,3 +103,26 @@ class DeployConfig(Config):
     pool_type: DeployPoolType = DeployPoolType.PrivateResource
     service_type: ServiceType = ServiceType.Chat
     extras: Any = None
+    endpoint_suffix: str | None = None
+    qps: float | None = Field(default=None, gt=0)
+    resource_type: str | None = None
+    months: int | None = Field(default=None, ge=1)
+    hours: int | None = Field(default=None, ge=1)
+
+    @property
+    def speaks_v2(self) -> bool:
+        """Whether the service is made through the V2 interface."""
+        later = (self.endpoint_suffix, self.qps, self.resource_type, self.months, self.hours)
+        return any(value is not None for value in later)
+
+    def v2_terms(self) -> dict[str, Any]:
+        """Resources and payment in the words of the V2 interface."""
+        length, unit = (self.months, "Month") if self.months else (self.hours or 1, "Hour")
+        resources: dict[str, Any] = {"type": self.resource_type or "GPU-I-2", "replicasCount": self.replicas}
+        if self.qps is not None:
+            resources["qps"] = self.qps
+        reservation = {"reservationLength": length, "reservationTimeUnit": unit}
+        return {
+            "resource_config": resources,
+            "billing": {"paymentTiming": "Prepaid", "reservation": reservation},
+        }

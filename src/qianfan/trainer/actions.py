@@ -1,4 +1,4 @@
-"""The four actions of a fine-tuning: load the dataset, train, publish, deploy. The last two are written here."""
+"""The actions of a training: load the dataset, train, publish, deploy, evaluate. Two of them are written here."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from qianfan.dataset import state as saved_state
 from qianfan.errors import InternalError, InvalidArgumentError
 from qianfan.trainer.base import BaseAction
 from qianfan.trainer.consts import ActionState
+from qianfan.trainer.evaluating import EvaluateAction
 from qianfan.trainer.loading import LoadDataSetAction
 from qianfan.trainer.model import Model, Service
 from qianfan.trainer.steps import Fields, Id, Step
@@ -16,7 +17,14 @@ from qianfan.trainer.training import TrainAction
 if TYPE_CHECKING:
     from qianfan.trainer.configs import DeployConfig
 
-__all__ = ["BaseAction", "DeployAction", "LoadDataSetAction", "ModelPublishAction", "TrainAction"]
+__all__ = [
+    "BaseAction",
+    "DeployAction",
+    "EvaluateAction",
+    "LoadDataSetAction",
+    "ModelPublishAction",
+    "TrainAction",
+]
 
 
 @saved_state.saved

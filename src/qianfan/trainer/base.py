@@ -62,7 +62,8 @@ class BaseAction(ExecuteSerializable[Input, Output], ABC):
         self.state = ActionState.Preceding
         self.event_dispatcher = event_handler
         self._input: Any = None
-        self._observer: Callable[[BaseAction[Any, Any], Event], None] | None = None
+        self._observers: list[Callable[[BaseAction[Any, Any], Event], None]] = []
+        self._shown = False  # a progress tells what would else be logged
         self._stop = threading.Event()
         self._in_pipeline = False
         self._telling = False
@@ -138,8 +139,8 @@ class BaseAction(ExecuteSerializable[Input, Output], ABC):
         self.state = state
         event = Event(self.id, state, description, data, action_class=type(self).__name__)
         dispatch_event(self.event_dispatcher, event)
-        if self._observer is not None:
-            self._observer(self, event)
+        for observer in list(self._observers):
+            observer(self, event)
 
     def _tell_stopped(self) -> None:
         with self._lock:
@@ -378,10 +379,9 @@ class Trainer(ABC):
             pipeline.register_event_handler(event_handler)
 
     def get_evaluate_result(self) -> Any:
-        """Announced by the documentation, and not part of any release yet."""
+        """What the evaluation found, where the trainer evaluates."""
         raise NotImplementedError(
-            "a trainer evaluates nothing yet; deploy the model and ask it, or create an evaluation with "
-            "qianfan.resources.Model.create_evaluation_task()"
+            f"{type(self).__name__} makes no evaluation; give it eval_dataset= and evaluators="
         )
 
     def get_log(self) -> Any:

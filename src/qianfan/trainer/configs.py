@@ -1,18 +1,16 @@
-"""What a training is told, `TrainConfig`, and a deployment, `DeployConfig`: pydantic models."""
+"""What a training is told, `TrainConfig` and `DatasetConfig`, and a deployment: pydantic models."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from qianfan.config import get_config
-from qianfan.contract import train_types
 from qianfan.dataset.state import saved
 from qianfan.model.configs import Config, DeployConfig
 from qianfan.trainer.consts import PeftType
 
-__all__ = ["DeployConfig", "TrainConfig"]
+__all__ = ["DatasetConfig", "DeployConfig", "TrainConfig"]
 
 _V1_PEFT = {
     "ALL": "ALL",
@@ -22,7 +20,11 @@ _V1_PEFT = {
     "PromptTuning": "P-tuning",
 }
 _V2_PEFT = {"ALL": PeftType.ALL, "LoRA": PeftType.LoRA, "P-tuning": PeftType.PTuning}
-_NOT_HYPER = {"peft_type", "trainset_rate", "extras"}
+OURS = frozenset(
+    {"virtual_tokens", "beta", "too_long", "checkpoint_steps", "checkpoints_kept", "seed"}
+)  # the cloud has no limits for
+_CORPUS: dict[str | int, int] = {"common": 1, "yiyan": 2, "vertical": 3, 1: 1, 2: 2, 3: 3}
+NOT_HYPER = frozenset({"peft_type", "trainset_rate", "extras"})  # what is no hyper-parameter
 
 
 @saved
@@ -50,6 +52,13 @@ class TrainConfig(Config):
     lora_all_linear: str | None = None  # "True" or "False"
     scheduler_name: str | None = None  # linear, cosine, polynomial, constant, constant_with_warmup
     lora_target_modules: list[str] | None = None
+    # The rest is of this platform, whatever the train type.
+    virtual_tokens: int | None = Field(default=None, ge=1)  # that prompt tuning learns
+    beta: float | None = Field(default=None, gt=0)  # DPO: how much leaving the starting model costs
+    too_long: str | None = None  # refuse (default), drop, truncate or split samples that are too long
+    checkpoint_steps: int | None = Field(default=None, ge=1)  # between two checkpoints; else by time
+    checkpoints_kept: int | None = Field(default=None, ge=1)
+    seed: int | None = Field(default=None, ge=0)
 
     @field_validator("peft_type", mode="before")
     @classmethod
@@ -75,8 +84,54 @@ class TrainConfig(Config):
 
     def hyper_parameters(self) -> dict[str, Any]:
         """What is set, with the names of the wire: `learning_rate` is `learningRate`."""
-        named = {**self.model_dump(exclude=_NOT_HYPER), **(self.extras or {})}
+        named = {**self.model_dump(exclude=set(NOT_HYPER)), **(self.extras or {})}
         return {camel(name): value for name, value in named.items() if value is not None}
+
+
+class DatasetConfig(Config):
+    """What a training reads, when it is more than one dataset.
+
+    datasets: `Dataset`s, ids of datasets, or BOS paths. sampling_rates: one for each, 0.01 to 10: how often a
+    record of it is seen in an epoch. eval_split_ratio: percent held out for evaluation; None takes the
+    TrainConfig's trainset_rate. corpus_*: of the cloud, which mixes its own texts in: "common", "yiyan" or
+    "vertical"; a share such as "5%" or "1:2"; labels of the vertical one. source_type: what datasets say."""
+
+    kind: ClassVar[str] = "dataset-config"
+
+    datasets: list[Any] = Field(min_length=1)
+    sampling_rates: list[float] | None = None
+    eval_split_ratio: int | None = Field(default=None, ge=0, le=100)
+    corpus_type: str | int | None = None
+    corpus_proportion: str | None = None
+    corpus_labels: list[str] | None = Field(default=None, max_length=5)
+    source_type: str | None = None
+
+    @field_validator("sampling_rates")
+    @classmethod
+    def _within(cls, value: list[float] | None) -> list[float] | None:
+        if any(not 0.01 <= rate <= 10 for rate in value or ()):
+            raise ValueError("a sampling rate is 0.01 to 10")
+        return value
+
+    @model_validator(mode="after")
+    def _one_each(self) -> DatasetConfig:
+        if self.sampling_rates is not None and len(self.sampling_rates) != len(self.datasets):
+            raise ValueError(f"{len(self.sampling_rates)} sampling_rates for {len(self.datasets)} datasets")
+        if self.corpus_type is not None and self.corpus_type not in _CORPUS:
+            raise ValueError(f"corpus_type is one of {', '.join(map(str, _CORPUS))}")
+        return self
+
+    def corpus(self) -> dict[str, Any] | None:
+        """What the cloud is told of its own texts, or None."""
+        if self.corpus_type is None:
+            return None
+        row = {
+            "corpusType": _CORPUS[self.corpus_type],
+            "proportion": self.corpus_proportion,
+            "labels": self.corpus_labels,
+        }
+        known = {name: value for name, value in row.items() if value is not None}
+        return {"copyData": False, "config": [known]}
 
 
 def camel(name: str) -> str:
@@ -101,14 +156,3 @@ def v1_peft(word: str) -> str:
 def v2_peft(word: str) -> str:
     """A tuning method in the words of V2: FullFineTuning, LoRA, PromptTuning."""
     return _V2_PEFT[_V1_PEFT[word]].value
-
-
-def default_train_config(train_type: str) -> TrainConfig:
-    """The documented defaults of a train type; of the default train type for a name that is not known."""
-    row = (
-        train_types.find(train_type)
-        or train_types.find(get_config().DEFAULT_FINE_TUNE_TRAIN_TYPE)
-        or train_types.table()[train_types.DEFAULT]
-    )
-    known = {camel(name): name for name in TrainConfig.model_fields}
-    return TrainConfig(**{known[key]: value for key, value in row.defaults.items() if key in known})

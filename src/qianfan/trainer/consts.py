@@ -91,6 +91,13 @@ _STATUS: dict[str, dict[ActionState, FinetuneStatus | ServiceStatus]] = {
         _S.Error: ServiceStatus.DeployFailed,
         _S.Stopped: ServiceStatus.DeployStopped,
     },
+    "EvaluateAction": {
+        _S.Preceding: FinetuneStatus.EvaluationCreated,
+        _S.Running: FinetuneStatus.EvaluationRunning,
+        _S.Done: FinetuneStatus.EvaluationFinished,
+        _S.Error: FinetuneStatus.EvaluationFailed,
+        _S.Stopped: FinetuneStatus.EvaluationStopped,
+    },
 }
 
 

@@ -23,6 +23,7 @@ _WORDS: Final = {
     "TrainAction": "training",
     "ModelPublishAction": "publish",
     "DeployAction": "deploy",
+    "EvaluateAction": "evaluate",
 }
 
 
@@ -38,17 +39,19 @@ def shown(pipeline: Pipeline, asked: bool | None) -> Iterator[None]:
     picture = _Bars(console) if console.is_terminal or console.is_jupyter else _Lines(console)
     actions = [*pipeline.actions.values()]
     for action in actions:
-        action._observer = picture.seen
+        action._observers.append(picture.seen)
+        action._shown = True
     try:
         with picture:
             yield
     finally:
         for action in actions:
-            action._observer = None
+            action._observers.remove(picture.seen)
+            action._shown = False
 
 
 class _Picture:
-    """What both ways of showing have in common: warnings once, and no failure that stops the run."""
+    """What both ways of showing have in common: what is said once, and no failure that stops the run."""
 
     def __init__(self, console: Any) -> None:
         self.console = console
@@ -71,6 +74,10 @@ class _Picture:
                 if warning not in self._warned:
                     self._warned.add(warning)
                     self.console.print(f"! {warning}", style="yellow", markup=False, highlight=False)
+            summary = summary_of(detail)
+            if summary and summary not in self._warned:
+                self._warned.add(summary)
+                self.console.print(summary, markup=False, highlight=False, soft_wrap=True)
             word = _WORDS.get(type(action).__name__, action.name)
             self.draw(action.id, word, event.action_state, detail)
         except Exception:
@@ -180,3 +187,21 @@ def facts_of(detail: Any) -> str:
     if isinstance(left, (int, float)) and left > 0:
         parts.append(f"{int(left) // 60}:{int(left) % 60:02d} left")
     return "  ".join(part for part in parts if part)
+
+
+def summary_of(detail: Any) -> str:
+    """What a training that is over has done, in one line; "" while it goes on and where the platform tells none."""
+    report = progress_of(detail).get("report")
+    if not isinstance(report, Mapping):
+        return ""
+    parts = [f"{report.get('steps')} steps on {report.get('samples')} samples"]
+    for words, first, last in (
+        ("loss", "lossFirst", "lossLast"),
+        ("held-out loss", "evalLossBefore", "evalLossAfter"),
+    ):
+        before, after = report.get(first), report.get(last)
+        if isinstance(before, (int, float)) and isinstance(after, (int, float)):
+            parts.append(f"{words} {before:.3f} → {after:.3f}")
+    if isinstance(report.get("seconds"), (int, float)):
+        parts.append(f"{report['seconds']:.0f} s")
+    return ", ".join(parts)

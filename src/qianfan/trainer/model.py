@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from qianfan.model.model import Model, Service, model_deploy
+from qianfan.model.model import Model
+from qianfan.model.service import Service, model_deploy
 
 __all__ = ["Model", "Service", "model_deploy"]

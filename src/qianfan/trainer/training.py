@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,7 +15,7 @@ from qianfan.dataset.waiting import Interrupted, progress_of
 from qianfan.errors import InvalidArgumentError, TrainingFailed
 from qianfan.model import runs
 from qianfan.resources import FineTune
-from qianfan.trainer import configs
+from qianfan.trainer import configs, limits
 from qianfan.trainer.base import RunStopped
 from qianfan.trainer.consts import ActionState
 from qianfan.trainer.steps import Fields, Id, Step
@@ -31,13 +30,16 @@ class TrainAction(Step):
     """Create a training run and wait for its end.
 
     Input: `{"datasets": [{"type": 1, "id": 111}]}`. Output: `{**input, "task_id", "job_id"}`; it publishes
-    nothing.
+    nothing. Where the platform tells them, `metrics` and `checkpoints` are in the output, too.
 
     train_type: e.g. "ERNIE-Bot-turbo-0725". train_config: default that of the train type. base_model: only
-    wanted for a train type this release does not know. task_id: an existing container to run in.
-    peft_type: where train_config has none. validate_strict: False lets pass what only the platform knows: a
-    train type of its own, a tuning method that is not documented for a train type. Train types of the V2 interface are trained through it; there task_id is
-    the run and job_id the container."""
+    wanted for a train type this release does not know. peft_type: where train_config has none.
+    validate_strict: False lets pass what only the platform knows: a train type of its own, values outside the
+    cloud's limits; True compares with these limits for V1, too.
+
+    Train types of the V2 interface, and all modes but SFT, are trained through it; there task_id is the run and
+    job_id the container. task_id alone is a container to run in (V1). Both ids, or a `task-…`, name an earlier
+    run to go on from (`is_incr`); train_type may be left out then. previous: the same as a run."""
 
     kind: ClassVar[str] = "train"
     base_model: str | None = None
@@ -59,31 +61,42 @@ class TrainAction(Step):
         base_model: str | None = None,
         task_id: Id | None = None,
         job_id: Id | None = None,
-        train_mode: TrainMode | None = None,
+        train_mode: TrainMode | str | None = None,
         task_name: str | None = None,
         task_description: str | None = None,
         job_description: str | None = None,
         *,
         peft_type: str | None = None,
-        validate_strict: bool = True,
+        validate_strict: bool | None = None,
+        job_name: str | None = None,
+        previous: runs.Run | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self._previous = previous or _earlier(task_id, job_id)
+        self.is_incr = self._previous is not None
+        self.task_id, self.job_id = task_id, job_id
+        self.run: runs.Run | None = None  # as soon as it is created
+        self._public_id: str | None = None  # `task-…` of a run of V1
+        if train_type is None and self._previous is not None:
+            train_type = self._previous.train_type()
         if train_type is None:
             raise InvalidArgumentError(
                 "train_type must be specified", advice='give e.g. "ERNIE-Bot-turbo-0725"'
             )
-        self.train_type, self.base_model = train_type, _base_model(train_type, base_model, validate_strict)
+        strict = validate_strict is not False
+        self.train_type, self.base_model = train_type, limits.base_model_of(train_type, base_model, strict)
         self.train_mode = TrainMode(train_mode) if train_mode is not None else TrainMode.SFT
-        self.is_incr = task_id is not None and job_id is not None
-        self.task_id, self.job_id = task_id, job_id
-        self.task_name = task_name or f"task_{random_word(10)}"
+        self.task_name = task_name or job_name or f"task_{random_word(10)}"
         self.task_description, self.job_description = task_description, job_description
-        self.train_config = (
-            train_config if train_config is not None else self.get_default_train_config(train_type)
-        )
-        self.peft_type = _peft(train_type, peft_type or self.train_config.peft_type, validate_strict)
+        word = peft_type if train_config is None else train_config.peft_type or peft_type
+        self.peft_type = limits.method_of(train_type, self.train_mode, word, strict)
         self.validate_strict = validate_strict
+        if train_config is None:
+            self.train_config = limits.defaults_of(train_type, self.train_mode, self.peft_type)
+        else:
+            self.train_config = train_config
+            limits.check(train_config, train_type, self.train_mode, self.peft_type, validate_strict)
         self.last_detail: Any = None
         self._send_lock = threading.RLock()
         self._stop_sent: runs.Run | None = None
@@ -92,25 +105,27 @@ class TrainAction(Step):
 
     def get_default_train_config(self, model_type: str) -> TrainConfig:
         """The documented defaults of a train type."""
-        return configs.default_train_config(model_type)
+        return limits.defaults_of(model_type)
 
     @property
     def is_v2(self) -> bool:
-        """Whether this training goes through the V2 interface: its name or its mode is of V2 only."""
+        """Whether this training goes through the V2 interface: its name, its mode or what it goes on from is
+        of V2 only."""
         row = train_types.find(self.train_type or "")
-        return self.train_mode is not TrainMode.SFT or (row is not None and row.generation == "v2")
+        of_v2 = row is not None and row.generation == "v2"
+        return self.train_mode is not TrainMode.SFT or of_v2 or _is_v2(self._previous)
 
     @property
-    def run(self) -> runs.Run | None:
-        """The run as soon as it is created."""
-        if self.task_id is None or self.job_id is None:
+    def reference(self) -> runs.Run | None:
+        """The run as another training goes on from it: with its mode, and its `task-…` where that is known."""
+        if self.run is None:
             return None
-        return runs.Run(self.task_id, self.job_id)
+        return runs.Run(self.run.task_id, self.run.job_id, self._public_id, self.train_mode)
 
     def work(self, input: Fields, options: Fields, again: bool) -> Fields:
         self._options = options
-        if self.is_incr and not again:
-            raise NotImplementedError("training further from a finished run is not part of the V1 interface")
+        if again and self.run is None and self._input is None:
+            self.run = _earlier(self.task_id, self.job_id)  # never executed: the run to wait for is theirs
         run = self.run if again else None
         if run is not None:
             detail = run.look(**options)
@@ -121,7 +136,7 @@ class TrainAction(Step):
                 logger.info("training run %s ended as %s; the task is run again", run, status.value)
                 run = None
         if run is None:
-            run = self._create(input.get("datasets"), options)
+            run = self._create(input, options)
         try:
             status, detail = run.wait(self._looked, self._stop, **options)
         except Interrupted:
@@ -134,16 +149,15 @@ class TrainAction(Step):
                 f"training run {run} failed{runs.why(detail)}",
                 advice="see trainer.get_log(); after a fix, trainer.resume() goes on from the last checkpoint",
             )
-        return {**input, "task_id": self.task_id, "job_id": self.job_id}
+        return {**input, "task_id": run.task_id, "job_id": run.job_id, **runs.findings(detail)}
 
     def stop(self, **kwargs: Any) -> None:
         """Stop the run on the platform; it is final there, `resume` makes a new one."""
         self._stop.set()
-        run = self.run
-        if run is None:
+        if self.run is None:
             logger.warning("the training has no ids yet; it is stopped as soon as it has")
         elif self.result is None:
-            self._send_stop(run, {**self._options, **transport_options(kwargs)})
+            self._send_stop(self.run, {**self._options, **transport_options(kwargs)})
         self._tell_stopped()
 
     def to_state(self) -> Fields:
@@ -157,20 +171,28 @@ class TrainAction(Step):
             "task_name",
             "task_description",
         ]
-        own += ["job_description", "peft_type", "validate_strict", "is_incr"]
-        return {**super().to_state(), **{name: getattr(self, name) for name in own}}
+        own += ["job_description", "peft_type", "validate_strict"]
+        return {
+            **super().to_state(),
+            **{name: getattr(self, name) for name in own},
+            "created": runs.ids(self.run),
+            "previous": runs.ids(self._previous),
+            "public_id": self._public_id,
+        }
 
     @classmethod
     def from_state(cls, state: Fields) -> Any:
-        is_incr = state.pop("is_incr")
-        action = super().from_state(state)
-        action.is_incr = is_incr
+        ids = {name: state.pop(name) for name in ("task_id", "job_id", "public_id")}
+        created, previous = (runs.of(state.pop(name)) for name in ("created", "previous"))
+        action = super().from_state({**state, "previous": previous})
+        action.task_id, action.job_id, action._public_id = ids.values()
+        action.run = created
         return action
 
     def _looked(self, detail: Any) -> None:
         self.last_detail = detail
         for warning in progress_of(detail).get("warnings") or ():
-            if self._observer is None and warning not in self._warned:  # else the progress shows it
+            if not self._shown and warning not in self._warned:  # else the progress shows it
                 self._warned.add(warning)
                 logger.warning("training run %s: %s", self.run, warning)
         self.action_event(ActionState.Running, "training", detail)
@@ -187,20 +209,26 @@ class TrainAction(Step):
             advice="trainer.resume() trains again: from the last checkpoint here, from the beginning on the cloud",
         )
 
-    def _create(self, datasets: Any, options: Fields) -> runs.Run:
-        if not datasets:
+    def _create(self, input: Fields, options: Fields) -> runs.Run:
+        if not input.get("datasets"):
             raise InvalidArgumentError(
                 "train set must be set", advice='the input is {"datasets": [{"type": 1, …}]}'
             )
-        return (self._create_v2 if self.is_v2 else self._create_v1)(datasets, options)
+        run = (self._create_v2 if self.is_v2 else self._create_v1)(input, options)
+        self.run, self.task_id, self.job_id = run, run.task_id, run.job_id
+        logger.info("training run %s is created", run)
+        return run
 
-    def _create_v1(self, datasets: Any, options: Fields) -> runs.Run:
+    def _create_v1(self, input: Fields, options: Fields) -> runs.Run:
         assert self.train_config is not None
+        datasets = input["datasets"]
         if isinstance(datasets, Mapping) or not all(isinstance(item, Mapping) for item in datasets):
             raise InvalidArgumentError(
                 "the datasets are not of the V1 shape",
                 advice='give [{"type": 1, "id": 111}], one for each dataset',
             )
+        if self.task_id is None and self._previous is not None:
+            self.task_id = self._previous.task_id
         if self.task_id is None:
             created = FineTune.create_task(
                 name=self.task_name,
@@ -217,22 +245,32 @@ class TrainAction(Step):
             "trainMode": self.train_mode.value,
             "peftType": configs.v1_peft(self.peft_type),
             "trainConfig": self._hyper_parameters(),
-            "trainset": [{"type": item.get("type", 1), "id": item["id"]} for item in datasets],
-            "trainsetRate": self.train_config.trainset_rate,
+            "trainset": [
+                {"type": item.get("type", 1), **{k: v for k, v in item.items() if k not in ("type", "name")}}
+                for item in datasets
+            ],
+            "trainsetRate": input.get("eval_split_ratio", self.train_config.trainset_rate),
         }
+        if self._previous is not None:
+            job["jobRunType"] = 1
+            job["increConfig"] = {"taskId": self._previous.task_id, "jobId": self._previous.job_id}
         if self.job_description is not None:
             job["description"] = self.job_description
-        self.job_id = FineTune.create_job(job, **options)["result"]["id"]
-        return self._created()
+        answer = FineTune.create_job(job, **options)["result"]
+        self._public_id = answer.get("uuid")
+        return runs.Run(self.task_id, answer["id"])
 
-    def _create_v2(self, datasets: Any, options: Fields) -> runs.Run:
+    def _create_v2(self, input: Fields, options: Fields) -> runs.Run:
         assert self.train_config is not None
+        datasets = input["datasets"]
         if not isinstance(datasets, Mapping):
             datasets = {
                 "sourceType": "Platform",
                 "versions": [{"versionId": item["id"]} for item in datasets],
             }
-        if self.job_id is None:
+        own = self._previous is None or str(self.job_id).startswith("job-")
+        container = self.job_id if own else self._container_of_previous()
+        if container is None:
             created = FineTune.V2.create_job(
                 name=self.task_name,
                 model=str(self.train_type),
@@ -240,21 +278,24 @@ class TrainAction(Step):
                 description=self.task_description,
                 **options,
             )
-            self.job_id = created["result"]["jobId"]
-        self.task_id = FineTune.V2.create_task(
-            str(self.job_id),
+            container = self.job_id = created["result"]["jobId"]
+        task = FineTune.V2.create_task(
+            str(container),
             configs.v2_peft(self.peft_type),
             self._hyper_parameters(),
             {"splitRatio": self.train_config.trainset_rate, **datasets},
+            increment_task_id=None if self._previous is None else str(self._previous.public_id(**options)),
+            corpusConfig=input.get("corpus_config"),
             **options,
         )["result"]["taskId"]
-        return self._created()
+        return runs.Run(task, container)
 
-    def _created(self) -> runs.Run:
-        run = self.run
-        assert run is not None
-        logger.info("training run %s is created", run)
-        return run
+    def _container_of_previous(self) -> Id | None:
+        """Where an increment of the same mode runs: beside the run that it goes on from."""
+        before = self._previous
+        if before is None or not before.is_v2 or before.mode is not self.train_mode:
+            return None
+        return before.job_id or None
 
     def _hyper_parameters(self) -> Fields:
         """What the user set, and the one member without which the cloud refuses some train types."""
@@ -266,46 +307,12 @@ class TrainAction(Step):
         return given
 
 
-def _base_model(train_type: str, base_model: str | None, strict: bool) -> str:
-    """The base that belongs to a train type. Raises InvalidArgumentError that names what was meant."""
-    if not strict and train_types.find(train_type) is None:
-        return base_model or train_type
-    table = train_types.table()
-    bases = sorted({row.base for row in table.values()})
-    if base_model is not None:
-        if base_model not in bases:
-            raise InvalidArgumentError(
-                f"there is no base model {base_model!r}", advice=_near(base_model, bases, "base_model")
-            )
-        return base_model
-    row = table.get(train_type)
-    if row is None:
-        raise InvalidArgumentError(
-            f"there is no train type {train_type!r}, and base_model is empty",
-            advice=_near(train_type, list(table), "train_type"),
-        )
-    return row.base
+def _is_v2(run: runs.Run | None) -> bool:
+    return run is not None and run.is_v2
 
 
-def _near(name: str, known: list[str], what: str) -> str:
-    lower = {word.lower(): word for word in known}
-    near = [lower[word] for word in difflib.get_close_matches(name.lower(), lower, 3, 0.5)]
-    return (
-        f"{what} may be {', '.join(near or known)}; validate_strict=False passes a name of your own platform"
-    )
-
-
-def _peft(train_type: str, word: str | None, strict: bool) -> str:
-    """The tuning method in the words of V1; the default of the train type when there is none."""
-    row = train_types.find(train_type) or train_types.table()[train_types.DEFAULT]
-    if word is None:
-        return str(row.defaults.get("peftType", "LoRA"))
-    try:
-        method = configs.v1_peft(configs.peft_word(word))
-    except ValueError as error:
-        raise InvalidArgumentError(f"peft_type cannot be {word!r}: {error}") from None
-    if method not in row.peft and strict and row.name == train_type:
-        raise InvalidArgumentError(
-            f"{train_type} cannot be tuned by {word}", advice=f"peft_type may be {', '.join(row.peft)}"
-        )
-    return method
+def _earlier(task_id: Id | None, job_id: Id | None) -> runs.Run | None:
+    """The earlier run that two constructor arguments name: a `task-…`, or both ids of V1."""
+    if str(task_id).startswith("task-"):
+        return runs.Run(str(task_id), job_id if job_id is not None else "")
+    return None if task_id is None or job_id is None else runs.Run(task_id, job_id)

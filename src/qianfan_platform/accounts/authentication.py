@@ -7,13 +7,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from starlette.requests import Request
-
 from qianfan.contract.errors import CONSOLE_ACCESS, IAM_FAILED, TOKEN_EXPIRED, TOKEN_INVALID, Fault
 from qianfan.contract.routes import Family
 from qianfan_platform.accounts.gate import Caller, Denied, Gate
 from qianfan_platform.web import Refused
-from qianfan_platform.web.faults import FAULTS
+from qianfan_platform.web.exchange import Exchange
 
 _TOKEN: Final = b"access_token="
 _PLAIN: Final = re.compile(rb"access_token=([A-Za-z0-9._/-]+)")
@@ -26,44 +24,54 @@ _BCE_MESSAGES: Final = {
 
 def authenticator(
     gate: Gate, faulty: Callable[[int], bool] = lambda owner: False
-) -> Callable[[Request, Family], Awaitable[Caller]]:
-    """`authenticate(request, family)` for web: raises Refused in the family's words.
+) -> Callable[[Exchange, Family], Awaitable[Caller]]:
+    """`authenticate(exchange, family)` for web: raises Refused in the family's words.
 
     faulty: whether an account may ask for faults (see web.faults)."""
 
-    async def authenticate(request: Request, family: Family) -> Caller:
-        try:
-            caller = await _caller(gate, request)
-        except Denied as denied:
-            raise refusal(denied, family) from None
-        wished = request.scope.get(FAULTS)
-        if wished is not None and faulty(caller.owner):
-            await wished.begin(caller.owner)
+    async def authenticate(exchange: Exchange, family: Family) -> Caller:
+        caller = _known(gate, exchange)
+        if caller is None:
+            try:
+                caller = await _caller(gate, exchange)
+            except Denied as denied:
+                raise refusal(denied, family) from None
+        if exchange.wish is not None and faulty(caller.owner):
+            await exchange.wish.begin(exchange, caller.owner)
         return caller
 
     return authenticate
 
 
-async def _caller(gate: Gate, request: Request) -> Caller:
-    scope = request.scope
-    raw_query: bytes = scope.get("query_string", b"")
-    token = _access_token(raw_query) if _TOKEN in raw_query else None
-    if token and (known := gate.known(token)):
-        return known
-    authorization = header_of(scope, b"authorization")
+def _known(gate: Gate, exchange: Exchange) -> Caller | None:
+    """Who sent this token, when it held within the last minute."""
+    query = exchange.query
+    if query:
+        token = _access_token(query) if _TOKEN in query else None
+        if token:
+            return gate.known(token)
+    authorization = exchange.fields.get(b"authorization", b"")
+    if authorization.startswith(b"Bearer "):
+        return gate.known(authorization[7:].decode("latin-1").strip())
+    return None
+
+
+async def _caller(gate: Gate, exchange: Exchange) -> Caller:
+    token = _access_token(exchange.query) if _TOKEN in exchange.query else None
+    authorization = header_of(exchange, b"authorization")
     if token or (token is not None and not authorization):
-        return await _tried(gate, address_of(scope), "", gate.by_token, token)
+        return await _tried(gate, exchange.address, "", gate.by_token, token)
     scheme, _, rest = authorization.partition(" ")
     if scheme.lower() == "bearer":
         text = rest.strip()
-        return gate.known(text) or await _tried(gate, address_of(scope), "", gate.by_bearer, text)
+        return gate.known(text) or await _tried(gate, exchange.address, "", gate.by_bearer, text)
     if not authorization:
         raise Denied("missing", "the request has no access_token and no Authorization")
 
     async def by_signature(text: str) -> Caller:
-        return await gate.by_signature(text, **signed_parts(request))
+        return await gate.by_signature(text, **signed_parts(exchange))
 
-    return await _tried(gate, address_of(scope), signed_by(authorization), by_signature, authorization)
+    return await _tried(gate, exchange.address, signed_by(authorization), by_signature, authorization)
 
 
 async def _tried(
@@ -86,34 +94,21 @@ def signed_by(authorization: str) -> str:
     return parts[1][:64] if len(parts) == 3 else ""
 
 
-def address_of(scope: Any) -> str:
-    """The client's address; "" when the server does not know it."""
-    client = scope.get("client")
-    return str(client[0]) if client else ""
-
-
-def signed_parts(request: Request) -> dict[str, Any]:
-    headers: dict[str, str] = {}
-    for name, value in request.scope["headers"]:
-        text = name.decode("latin-1").lower()
-        if text == "host" and text in headers:
-            raise Denied("malformed", "the request has two Host headers")
-        headers[text] = value.decode("utf-8", "replace")
-    raw_path = request.scope.get("raw_path") or request.scope["path"].encode()
-    query = parse_qsl(request.scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+def signed_parts(exchange: Exchange) -> dict[str, Any]:
+    """What a signature may cover."""
     return {
-        "method": request.method,
-        "raw_path": raw_path.split(b"?", 1)[0].decode("utf-8", "replace"),
-        "query": query,
-        "headers": headers,
+        "method": exchange.method,
+        "raw_path": exchange.raw_path.decode("utf-8", "replace"),
+        "query": parse_qsl(exchange.query.decode("latin-1"), keep_blank_values=True),
+        "headers": {
+            name.decode("latin-1"): value.decode("utf-8", "replace") for name, value in exchange.headers
+        },
     }
 
 
-def header_of(scope: Any, wanted: bytes) -> str:
-    for name, value in scope["headers"]:
-        if name == wanted:
-            return str(value.decode("latin-1"))
-    return ""
+def header_of(exchange: Exchange, name: bytes) -> str:
+    """The text of a header, "" when it is missing."""
+    return exchange.fields.get(name, b"").decode("latin-1")
 
 
 def _access_token(raw: bytes) -> str | None:

@@ -232,6 +232,40 @@ async def set_faults(tx: Tx, owner: int, enabled: bool, *, read: Callable[[], An
     tx.after_commit(read)
 
 
+async def account_name(tx: Tx, owner: int) -> str:
+    """The name of an account; "" when there is none."""
+    row = await tx.maybe(Account, Account.id == owner)
+    return "" if row is None else row.name
+
+
+async def apps(tx: Tx, owner: int) -> list[dict[str, Any]]:
+    """The account's apps: [{id, name, ak, sk, apiIds}], without any secret."""
+    rows = await tx.find(App, owner=owner, order_by=App.id)
+    return [{"id": row.id, "name": row.name, "ak": row.ak, "sk": "", "apiIds": ""} for row in rows]
+
+
+async def usage_of_services(
+    tx: Tx, owner: int, first_day: str, last_day: str, models: Sequence[str], app: str | None = None
+) -> list[dict[str, Any]]:
+    """What was used between two days, both included, by name and app: [{model, app, requests, failed, promptTokens,
+    completionTokens}]. app: "" is the account itself; None takes all."""
+    where = [Usage.owner_id == owner, Usage.day >= first_day, Usage.day <= last_day, Usage.model.in_(models)]
+    if app is not None:
+        where.append(Usage.app == app)
+    counts = {
+        "requests": Usage.requests,
+        "failed": Usage.failed,
+        "promptTokens": Usage.prompt_tokens,
+        "completionTokens": Usage.completion_tokens,
+    }
+    query = select(Usage.model, Usage.app, *(func.sum(column).label(name) for name, column in counts.items()))
+    rows = (await tx.execute(query.where(*where).group_by(Usage.model, Usage.app))).all()
+    return [
+        {"model": row.model, "app": row.app, **{name: int(getattr(row, name)) for name in counts}}
+        for row in rows
+    ]
+
+
 async def usage(tx: Tx, owner: int, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What an account used, the latest day first; at most 10,000 rows. spec: see bodies.DescribeUsage."""
     groups = {"day": Usage.day, "app": Usage.app, "model": Usage.model, "kind": Usage.kind}

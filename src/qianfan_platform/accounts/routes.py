@@ -6,22 +6,17 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute
-from starlette.routing import Route as Path
-
 from qianfan.contract import bodies as contract
 from qianfan.contract import routes
 from qianfan.contract.errors import CONSOLE_PARAMETER, Fault
 from qianfan.contract.routes import BEARER_TOKEN, TOKEN
 from qianfan_platform.accounts import operations
-from qianfan_platform.accounts.authentication import address_of, header_of, refusal, signed_by, signed_parts
+from qianfan_platform.accounts.authentication import header_of, refusal, signed_by, signed_parts
 from qianfan_platform.accounts.gate import MAX_BEARER_S, Denied, Gate
 from qianfan_platform.accounts.limits import Limits
-from qianfan_platform.web import Call, Router, bodies
+from qianfan_platform.web import Call, Router
 from qianfan_platform.web.envelopes import Json
-from qianfan_platform.web.hot import failed, note
+from qianfan_platform.web.hot import Exchange, HotRoute, failed
 
 router = Router()
 _NO_STORE: Final = {"Cache-Control": "no-store"}
@@ -74,18 +69,17 @@ async def set_faults(call: Call) -> Any:
     return {"enabled": enabled}
 
 
-def token_routes(gate: Gate) -> list[BaseRoute]:
-    """The OAuth token endpoint (GET and POST) and the one for bearer tokens; for `build_console(extra=…)`."""
+def token_routes(gate: Gate) -> list[HotRoute]:
+    """The OAuth token endpoint (GET and POST) and the one for bearer tokens; for `build_console(hot=…)`."""
 
-    async def token(request: Request) -> Response:
-        note(request, route=TOKEN.path)
+    async def token(exchange: Exchange) -> Json:
         try:
-            given = await _token_request(request)
+            given = await _token_request(exchange)
             grant = given.get("grant_type", "client_credentials")
             if grant != "client_credentials":
                 text = "grant_type must be client_credentials"
                 return Json({"error": "unsupported_grant_type", "error_description": text}, 400, _NO_STORE)
-            ak, address = given.get("client_id", ""), address_of(request.scope)
+            ak, address = given.get("client_id", ""), exchange.address
             gate.attempts.check(address, ak)
             try:
                 issued = await gate.issue_token(ak, given.get("client_secret", ""))
@@ -96,7 +90,7 @@ def token_routes(gate: Gate) -> list[BaseRoute]:
         except Denied as denied:
             return Json({"error_description": str(denied), "error": "invalid_client"}, 401, _NO_STORE)
         except Exception as error:
-            return failed(request, "token", error)
+            return failed(exchange, "token", error)
         return Json(
             {
                 "refresh_token": "",  # there is nothing to refresh: ask again with the keys
@@ -109,26 +103,25 @@ def token_routes(gate: Gate) -> list[BaseRoute]:
             headers=_NO_STORE,
         )
 
-    async def bearer(request: Request) -> Response:
-        note(request, route=BEARER_TOKEN.path)
+    async def bearer(exchange: Exchange) -> Json:
         try:
-            authorization = header_of(request.scope, b"authorization")
+            authorization = header_of(exchange, b"authorization")
             if not authorization:
                 raise Denied("missing", "the request has no Authorization")
-            life_s = _life(request.query_params.get("expireInSeconds", "3600"))
-            address, key = address_of(request.scope), signed_by(authorization)
+            life_s = _life(_query(exchange).get("expireInSeconds", "3600"))
+            address, key = exchange.address, signed_by(authorization)
             gate.attempts.check(address, key)
             try:
-                keys = await gate.signer(authorization, **signed_parts(request))
+                keys = await gate.signer(authorization, **signed_parts(exchange))
             except Denied:
                 gate.attempts.failed(address, key)
                 raise
-            note(request, route=BEARER_TOKEN.path, owner=keys.owner)
+            exchange.owner = keys.owner
             issued = await gate.issue_bearer(keys, life_s)
         except Denied as denied:
-            return failed(request, "token", refusal(denied, "token"))
+            return failed(exchange, "token", refusal(denied, "token"))
         except Exception as error:
-            return failed(request, "v2", error)
+            return failed(exchange, "v2", error)
         return Json(
             {
                 "userId": issued.user_id,
@@ -141,20 +134,24 @@ def token_routes(gate: Gate) -> list[BaseRoute]:
         )
 
     return [
-        Path(TOKEN.path, token, methods=["GET", "POST"]),
-        Path(BEARER_TOKEN.path, bearer, methods=["GET"]),
+        HotRoute(TOKEN.path, token, ("GET", "HEAD", "POST")),
+        HotRoute(BEARER_TOKEN.path, bearer, ("GET", "HEAD")),
     ]
 
 
-async def _token_request(request: Request) -> dict[str, str]:
+async def _token_request(exchange: Exchange) -> dict[str, str]:
     """The parameters: in the query, as all published clients send them, or in a form body, as OAuth says."""
-    given = dict(request.query_params)
-    if "client_id" not in given and request.headers.get("content-type", "").startswith(
+    given = _query(exchange)
+    if "client_id" not in given and header_of(exchange, b"content-type").startswith(
         "application/x-www-form-urlencoded"
     ):
-        raw = await bodies.read(request, limit=_BODY_LIMIT)
+        raw = await exchange.read(_BODY_LIMIT)
         given.update(parse_qsl(raw.decode("utf-8", "replace")))
     return given
+
+
+def _query(exchange: Exchange) -> dict[str, str]:
+    return dict(parse_qsl(exchange.query.decode("latin-1"), keep_blank_values=True))
 
 
 def _life(text: str) -> int:

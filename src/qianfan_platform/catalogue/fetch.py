@@ -258,6 +258,18 @@ async def _hub(entry: Entry, out: Path, tell: OnProgress) -> Path:
     tell(Progress("fetching", f"fetching {entry.name}"))
     command = [sys.executable, "-m", "qianfan_platform.catalogue.hub", source.kind, source.place]
     command += [source.version, source.member, str(out)]
+    last = await told(command)
+    if "finished" not in last:
+        reason = last.get("failed") or "the process ended without a word"
+        raise WeightsFailed(
+            f"the weights of {entry.name} could not be fetched. Tried: {source}; it said: "
+            f"{URL.sub('…', reason)}\n{_instead(entry)}"
+        )
+    return Path(last["finished"])
+
+
+async def told(command: list[str]) -> dict[str, Any]:
+    """The last line of JSON that a command prints; {"failed": its last words} when there is none."""
     last: dict[str, Any] = {}
     log: deque[str] = deque(maxlen=6)
     async with _process(command) as lines:
@@ -267,13 +279,7 @@ async def _hub(entry: Entry, out: Path, tell: OnProgress) -> Path:
                 log.append(URL.sub("…", line))
             else:
                 last = event
-    if "finished" not in last:
-        reason = last.get("failed") or "\n  ".join(log) or "the process ended without a word"
-        raise WeightsFailed(
-            f"the weights of {entry.name} could not be fetched. Tried: {source}; it said: "
-            f"{URL.sub('…', reason)}\n{_instead(entry)}"
-        )
-    return Path(last["finished"])
+    return last or {"failed": "\n  ".join(log)}
 
 
 def _room(entry: Entry, part: Path) -> None:

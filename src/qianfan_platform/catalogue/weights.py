@@ -92,6 +92,10 @@ class Weights:
 
         return await self._kept(entry, "hf", make, tell)
 
+    async def derived(self, entry: Entry, name: str, make: Callable[[Path], Awaitable[Path]]) -> Path:
+        """A file that is made of the entry's weights, kept beside them. make(part): writes it into that folder."""
+        return await self._kept(entry, name, make, _silent)
+
     async def _pictures(self, entry: Entry, tell: OnProgress) -> Path:
         """A folder for the engine pictures, which looks for itself at what is in it."""
         source = _source(entry)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from qianfan.contract import errors
@@ -20,12 +19,10 @@ from qianfan.contract.enums import (
 from qianfan.contract.errors import Fault
 from qianfan.contract.lifecycle import DATASET_IMPORT, DATASET_RELEASE
 from qianfan_platform import jobs
-from qianfan_platform.platform import Platform
-from qianfan_platform.store import Tx
+from qianfan_platform.store import Tx, utc_now
 
 from .tables import Dataset, DatasetGroup
 
-FEW_RECORDS: Final = 32  # the cloud trains on no less; here it is a warning
 LOCAL_PREFIX: Final = "bos:/local/"
 
 
@@ -61,6 +58,33 @@ async def create(tx: Tx, owner: int, spec: CreateDataset) -> Dataset:
             project_type=spec["projectType"],
             template_type=template.value,
             storage_type=storage,
+        )
+    )
+
+
+async def keep(
+    tx: Tx, owner: int, name: str, template: DataTemplateType, *, file_id: str, counts: Mapping[str, int]
+) -> Dataset:
+    """A released dataset of content that the platform itself has made. Its rows may hold more than an import may.
+
+    counts: entity_count, annotated_count, character_count, size_bytes."""
+    group = await tx.add(DatasetGroup(owner_id=owner, name=name))
+    return await tx.add(
+        Dataset(
+            owner_id=owner,
+            group_id=group.id,
+            name=name,
+            data_type=DataSetType.TextOnly.value,
+            project_type=template.value // 100,
+            template_type=template.value,
+            storage_type=DataStorageType.PublicBos.value,
+            import_status=DataImportStatus.Finished.value,
+            import_progress=100,
+            import_count=counts["entity_count"],
+            release_status=DataReleaseStatus.Finished.value,
+            file_id=file_id,
+            content_at=utc_now(),
+            **counts,
         )
     )
 
@@ -148,55 +172,3 @@ async def delete(tx: Tx, owner: int, ident: Id) -> int:
     if not left:
         await tx.delete(group)
     return left
-
-
-async def trainable(tx: Tx, owner: int, ident: Id) -> Dataset:
-    """The dataset, if a conversation model can be tuned on it; else a Fault that says what is missing."""
-    dataset = await tx.one(Dataset, ident, owner=owner, missing=errors.BAD_DATASET, noun="dataset")
-    what = f"dataset {dataset.id} ({dataset.name})"
-    if dataset.template_type != DataTemplateType.NonSortedConversation:
-        raise Fault(
-            errors.BAD_DATASET,
-            f"{what} has template {dataset.template_type}",
-            "fine-tuning needs an annotated non-sorted conversation set (template 2000)",
-        )
-    if dataset.release_status != DataReleaseStatus.Finished:
-        raise Fault(errors.BAD_DATASET, f"{what} is not released", "call Data.release_dataset first")
-    if dataset.entity_count == 0:
-        raise Fault(errors.BAD_DATASET, f"{what} has no records", "import some first")
-    if dataset.annotated_count < dataset.entity_count:
-        missing = dataset.entity_count - dataset.annotated_count
-        raise Fault(
-            errors.BAD_DATASET,
-            f"{what}: {missing} of {dataset.entity_count} records have no response",
-            "every turn needs one response",
-        )
-    return dataset
-
-
-async def write_rows(platform: Platform, dataset_ids: Sequence[int], into: Path) -> list[dict[str, object]]:
-    """Write the records of several datasets after one another as JSONL.
-
-    Returns what came from where: [{dataset, name, first, last}], lines from 1, so that a line of `into`
-    can be named by its dataset."""
-    parts: list[dict[str, object]] = []
-    line = 0
-    into.parent.mkdir(parents=True, exist_ok=True)
-    with into.open("wb") as out:
-        for dataset_id in dataset_ids:
-            async with platform.store.reading() as tx:
-                dataset = await tx.one(Dataset, dataset_id, noun="dataset")
-            if dataset.file_id is None:
-                raise Fault(errors.BAD_DATASET, f"dataset {dataset_id} has lost its content")
-            content = (await platform.files.local(dataset.file_id)).read_bytes()
-            out.write(content)
-            parts.append(
-                {
-                    "dataset": dataset.id,
-                    "name": dataset.name,
-                    "first": line + 1,
-                    "last": line + dataset.entity_count,
-                }
-            )
-            line += dataset.entity_count
-    return parts

@@ -27,7 +27,9 @@ from .tables import Dataset
 MAX_PROBLEMS = 20  # listed in full; the rest are counted
 FETCH_LIMIT = 5 * 1024**3  # bytes, as the cloud allows for an archive
 FETCH_TIMEOUT_S = 3600.0
+TEXT_MEMBER = "generic_text_file_"  # as published clients name them
 IMPORT_FAILED = 9  # errCode: the text does not fit the template
+Input = tuple[str, Path, bool]  # name, where it lies, whether it came out of an archive
 
 
 class Refused(Exception):
@@ -99,7 +101,7 @@ async def _read(
 
 
 def _normalise(
-    inputs: list[tuple[str, Path]], template: DataTemplateType, out: Path, before: Path | None
+    inputs: list[Input], template: DataTemplateType, out: Path, before: Path | None
 ) -> dict[str, int]:
     """Check every record of every input and write them one a line, after what was there before."""
     problems: list[dict[str, Any]] = []
@@ -112,9 +114,9 @@ def _normalise(
                 characters += len(line.decode())
                 target.write(line)
         imported = 0
-        for name, path in inputs:
+        for name, path, packed in inputs:
             try:
-                for line_number, row in _records(name, path, template):
+                for line_number, row in _records(name, path, template, packed):
                     problem = schemas.check_row(row, template, line_number, name)
                     if problem is not None:
                         bad += 1
@@ -142,24 +144,29 @@ def _normalise(
     }
 
 
-async def _unpacked(inputs: list[tuple[str, Path]], scratch: Path) -> list[tuple[str, Path]]:
+async def _unpacked(inputs: list[tuple[str, Path]], scratch: Path) -> list[Input]:
     """The inputs with every archive replaced by its members."""
-    texts: list[tuple[str, Path]] = []
+    texts: list[Input] = []
     for number, (name, path) in enumerate(inputs):
         with path.open("rb") as file:
             head = file.read(2)
         if head in (b"PK", b"\x1f\x8b"):
             folder = scratch / f"archive-{number}"
             texts += [
-                (f"{name}/{member.relative_to(folder)}", member) for member in await extract(path, folder)
+                (f"{name}/{member.relative_to(folder)}", member, True)
+                for member in await extract(path, folder)
             ]
         else:
-            texts.append((name, path))
+            texts.append((name, path, False))
     return texts
 
 
-def _records(name: str, path: Path, template: DataTemplateType) -> Iterator[tuple[int, Any]]:
+def _records(name: str, path: Path, template: DataTemplateType, packed: bool) -> Iterator[tuple[int, Any]]:
+    """(line, record) of one input. A text of an archive is one record, of a plain file each of its lines."""
     if template == DataTemplateType.GenericText:
+        if packed:
+            yield 1, path.read_text(encoding="utf-8-sig").strip()
+            return
         with path.open(encoding="utf-8-sig") as file:
             yield from ((number, line.rstrip("\n")) for number, line in enumerate(file, 1) if line.strip())
         return
@@ -223,7 +230,7 @@ async def _export_failed(step: Step, error: BaseException, *, dataset_id: int) -
 
 @job("datasets.export", on_failure=_export_failed)
 async def export(step: Step, *, dataset_id: int) -> None:
-    """A zip with `data.jsonl`; the record appears with the status, and modifyTime stays."""
+    """A zip with `data.jsonl`, or with texts; the record appears with the status, and modifyTime stays."""
     platform: Platform = step.platform
     started = utc_now()
     packed = await step("pack", _pack, platform, dataset_id, platform.settings.work / f"export-{step.job_id}")
@@ -251,10 +258,28 @@ async def _pack(platform: Platform, dataset_id: int, scratch: Path) -> dict[str,
         scratch.mkdir(parents=True, exist_ok=True)
         target = scratch / "export.zip"
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.write(content, "data.jsonl")
+            if dataset.template_type == DataTemplateType.GenericText:
+                _pack_texts(archive, content)
+            else:
+                archive.write(content, "data.jsonl")
         return target
 
     target = await asyncio.to_thread(pack)
     kept = await platform.files.put_path(target, name=f"{dataset.public_id}.zip", move=True)
     await asyncio.to_thread(_remove, scratch)
     return {"file": kept.id, "size": kept.size}
+
+
+def _pack_texts(archive: zipfile.ZipFile, content: Path) -> None:
+    """One file with a text in each line, as clients read it; one for each text where one has several lines."""
+    with content.open("rb") as lines:
+        together = not any("\n" in orjson.loads(line).strip() for line in lines)
+    with content.open("rb") as lines:
+        texts = (str(orjson.loads(line)).strip() for line in lines)
+        if together:
+            with archive.open(f"{TEXT_MEMBER}0.txt", "w") as member:
+                for text in texts:
+                    member.write(text.encode() + b"\n")
+            return
+        for number, text in enumerate(texts):
+            archive.writestr(f"{TEXT_MEMBER}{number}.txt", text)

@@ -11,10 +11,15 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
-from typing import IO, Any
+from collections.abc import Callable, Mapping
+from typing import IO, Any, Final
+
+import psutil
 
 from qianfan_platform.engines.protocol import EngineFailed
+
+LOOK_S: Final = 0.2  # between two looks at a process that does not answer
+STOPPED: Final = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
 
 
 class Child:
@@ -33,6 +38,8 @@ class Child:
             env={**os.environ, **(env or {})},
         )
         self._log: deque[str] = deque(maxlen=40)
+        self._told: list[Callable[[], None]] | None = []  # None once it has ended
+        self._telling = threading.Lock()
         self._reader = threading.Thread(target=self._read_log, name=f"log of {what}", daemon=True)
         self._reader.start()
         self.said: dict[str, Any] = {}
@@ -77,6 +84,46 @@ class Child:
 
     def alive(self) -> bool:
         return self._process.poll() is None
+
+    def on_end(self, told: Callable[[], None]) -> None:
+        """Have `told` called when the process ends, from a thread; now when it has."""
+        with self._telling:
+            if self._told is not None:
+                self._told.append(told)
+                return
+        told()
+
+    async def stirs(self, timeout_s: float) -> None:
+        """Return when the process computes, or waits for a disk, within `timeout_s`; else EngineFailed."""
+        until, before = time.monotonic() + timeout_s, self._seconds_of_work()
+        while True:
+            await asyncio.sleep(min(LOOK_S, timeout_s))
+            now = self._seconds_of_work()
+            if now is None or before is None or now > before:
+                return
+            if time.monotonic() >= until:
+                stopped = " (it is stopped)" if self.stopped() else ""
+                raise EngineFailed(
+                    f"{self.what} neither answered nor computed for {timeout_s:g} s{stopped}{self.last_words()}"
+                )
+
+    def stopped(self) -> bool:
+        """True while a signal or a debugger holds it."""
+        try:
+            return psutil.Process(self._process.pid).status() in STOPPED
+        except psutil.Error:
+            return False
+
+    def _seconds_of_work(self) -> float | None:
+        """Processor time so far; None when it cannot be told, or when a disk is waited for."""
+        try:
+            process = psutil.Process(self._process.pid)
+            if process.status() == psutil.STATUS_DISK_SLEEP:
+                return None
+            times = process.cpu_times()
+        except psutil.Error:
+            return None
+        return float(times.user + times.system)
 
     def last_words(self) -> str:
         """The end of its log, ready to follow a sentence; empty when it said nothing."""
@@ -136,6 +183,41 @@ class Child:
                 line = raw.decode(errors="replace").rstrip()
                 if line:
                     self._log.append(line[:500])
+        self._process.wait()  # its log ends a moment before it
+        with self._telling:
+            told, self._told = self._told or [], None
+        for each in told:
+            with contextlib.suppress(RuntimeError):  # the event loop of who is told has ended
+                each()
+
+
+class InChild:
+    """What engines with a process of their own have in common: `_child` is it."""
+
+    _child: Child
+
+    @property
+    def pid(self) -> int:
+        """Process id of the child."""
+        return self._child.pid
+
+    @property
+    def working(self) -> bool:
+        """True while something is asked of the child."""
+        raise NotImplementedError
+
+    async def stirs(self, timeout_s: float) -> None:
+        """Return when nothing is asked of the child and it is not held, or it computes; else EngineFailed."""
+        if self.working or self._child.stopped():
+            await self._child.stirs(timeout_s)
+
+    def on_end(self, told: Callable[[], None]) -> None:
+        """Have `told` called when the process ends, at once, from a thread."""
+        self._child.on_end(told)
+
+    def kill(self) -> None:
+        """End the process without waiting; a hung one, too."""
+        self._child.kill()
 
 
 class Pulse:

@@ -13,7 +13,7 @@ import math
 import re
 import struct
 import zlib
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -55,10 +55,16 @@ class EchoEngine:
         self._slots = asyncio.Semaphore(spec.parallel)
         self._adapters = {adapter.name: _json(adapter.path) for adapter in spec.adapters}
         self._closed = False
+        self._told: list[Callable[[], None]] = []
         self.working = 0  # answers under way
 
     async def generate(
-        self, messages: Sequence[Message], sampling: Sampling, *, adapter: str | None = None
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        *,
+        adapter: str | None = None,
+        whole: bool = False,
     ) -> AsyncGenerator[Delta, None]:
         """The answer word by word, then the finish reason and the counts. Raises as the protocol says."""
         if adapter is not None and adapter not in self._adapters:
@@ -69,6 +75,10 @@ class EchoEngine:
         if prompt > self.spec.context:
             raise PromptTooLong(prompt, self.spec.context)
         answer = self._answer(messages, sampling, adapter)
+        if whole and not self._delay_s and not isinstance(answer, ToolCall) and self.alive():
+            pieces, cut = answer
+            yield Delta("".join(pieces), "length" if cut else "stop", prompt, len(pieces))
+            return
         async with self._slots:
             self.working += 1
             try:
@@ -119,6 +129,20 @@ class EchoEngine:
         self._break(self._fail_after)
         if self._delay_s > timeout_s:
             raise EngineFailed(f"no token came out of the echo engine within {timeout_s:g} s")
+
+    async def stirs(self, timeout_s: float) -> None:
+        """It does, unless it was killed. Raises EngineFailed."""
+        self._break(-1)
+
+    def on_end(self, told: Callable[[], None]) -> None:
+        """Have `told` called when it is killed."""
+        self._told.append(told)
+
+    def kill(self) -> None:
+        """As if its process had died: answers under way end with EngineFailed."""
+        self._closed = True
+        for told in self._told:
+            told()
 
     async def close(self) -> None:
         """Answers under way end with EngineFailed. May be called again."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -144,8 +144,15 @@ class Engine(Protocol):
     """A running engine. Leaving `generate`'s iterator (aclose) stops the work and frees the slot."""
 
     def generate(
-        self, messages: Sequence[Message], sampling: Sampling, *, adapter: str | None = None
-    ) -> AsyncIterator[Delta]: ...
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        *,
+        adapter: str | None = None,
+        whole: bool = False,
+    ) -> AsyncIterator[Delta]:
+        """Pieces of an answer. whole: nobody looks at it before its end, so several may come as one."""
+        ...
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """Vectors of texts. Raises RequestRefused when this engine does not embed."""
@@ -169,6 +176,20 @@ class Engine(Protocol):
 
     async def health(self, timeout_s: float = 10.0) -> None:
         """Return when a token came out just now; raise EngineFailed when none does in `timeout_s`."""
+        ...
+
+    async def stirs(self, timeout_s: float) -> None:
+        """Return when the engine shows within `timeout_s` that it works: it answers, or it computes.
+
+        Raises EngineFailed when it does neither: it hangs. Costs nearly nothing and waits behind no request."""
+        ...
+
+    def on_end(self, told: Callable[[], None]) -> None:
+        """Have `told` called when its process ends, at once, from any thread."""
+        ...
+
+    def kill(self) -> None:
+        """End it without waiting, be it hung; what it was answering ends with EngineFailed. `close` is still due."""
         ...
 
     async def close(self) -> None: ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from qianfan_platform.engines.protocol import ImageWish, RequestRefused, Scores, Vectors
 
@@ -28,3 +28,14 @@ class Refusing:
     async def count_tokens(self, text: str) -> int:
         """Raises RequestRefused: this engine does not count tokens."""
         raise RequestRefused("this model does not tell how many tokens a text has; name one that runs here")
+
+    # What engines without a process of their own say; `child.InChild` has the others'.
+
+    async def stirs(self, timeout_s: float) -> None:
+        """Nothing of it can hang here."""
+
+    def on_end(self, told: Callable[[], None]) -> None:
+        """It ends when it is closed, and not before."""
+
+    def kill(self) -> None:
+        """There is no process to end."""

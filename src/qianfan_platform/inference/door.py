@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import partial
 from urllib.parse import quote
-
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from qianfan.contract.routes import Family
 from qianfan_platform.accounts.gate import Caller
@@ -16,16 +11,16 @@ from qianfan_platform.catalogue.catalogue import Kind
 from qianfan_platform.platform import Platform
 from qianfan_platform.serving.operations import Answering
 from qianfan_platform.web import hot
-from qianfan_platform.web.access import trace_of
+from qianfan_platform.web.envelopes import dumps
+from qianfan_platform.web.hot import Exchange, HotRoute, Reply
 
 from . import conversations, operations
 from .conversations import Prompt
-from .frames import V1, V2, Whole
+from .frames import V1, V2
 from .members import Body
-from .operations import Admitted
 
-Authenticate = Callable[[Request, Family], Awaitable[Caller]]
-Handler = Callable[[Request, Caller], Awaitable[Response]]
+Authenticate = Callable[[Exchange, Family], Awaitable[Caller]]
+Handler = Callable[[Exchange, Caller], Awaitable[Reply]]
 SERVED_BY = "X-Qianfan-Served-By"
 IGNORED = "X-Qianfan-Ignored"
 
@@ -37,55 +32,44 @@ class Door:
         self.platform, self._authenticate = platform, authenticate
         self._finder = operations.Finder(platform)
 
-    def route(self, path: str, family: Family, handler: Handler, method: str = "POST") -> Route:
+    def route(self, path: str, family: Family, handler: Handler, *methods: str) -> HotRoute:
         """A route whose caller is known before `handler` runs; failures answer in the family's shape."""
         authenticate = self._authenticate
 
-        async def guarded(request: Request) -> Response:
-            trace = trace_of(request.scope)
-            trace.route = path
-            try:
-                caller = await authenticate(request, family)
-                trace.owner, trace.app = caller.owner, caller.app
-                return await handler(request, caller)
-            except hot.Left:
-                return Response(status_code=499)
-            except Exception as error:
-                return hot.failed(request, family, error)
+        async def known(exchange: Exchange) -> Reply:
+            caller = await authenticate(exchange, family)
+            exchange.owner, exchange.app = caller.owner, caller.app
+            return await handler(exchange, caller)
 
-        return Route(path, guarded, methods=[method])
+        return HotRoute(path, known, methods or ("POST",), family)
 
     async def find(
-        self, request: Request, caller: Caller, endpoint: str, kind: Kind | None = None
+        self, exchange: Exchange, caller: Caller, endpoint: str, kind: Kind | None = None
     ) -> Answering:
         """Who answers for an endpoint or a model; the answer's headers will say so. Raises Fault."""
         answering = await self._finder.find(caller.owner, endpoint, kind)
         if answering.served_by:
-            hot.add_headers(request, {SERVED_BY: answering.served_by})
+            exchange.add({SERVED_BY: answering.served_by})
         return answering
 
-    def tell_ignored(self, request: Request, body: Body) -> None:
+    def tell_ignored(self, exchange: Exchange, body: Body) -> None:
         """Name in a header what the caller asked for and does not get."""
         if names := conversations.ignored(body):
-            hot.add_headers(request, {IGNORED: quote(", ".join(names), safe=", ")})
-
-    def admitted(self, request: Request) -> Admitted:
-        """Puts what the caller is told of limits into the answer's headers."""
-        return partial(hot.add_headers, request)
+            exchange.add({IGNORED: quote(", ".join(names), safe=", ")})
 
     async def whole(
-        self, request: Request, caller: Caller, answering: Answering, prompt: Prompt, whole: Whole
-    ) -> None:
-        """Add every piece of the answer to `whole`. Raises hot.Left when the caller did not wait for it."""
-        with hot.watching(request):
-            async with operations.answer(
-                self.platform, caller, answering, prompt, self.admitted(request)
-            ) as deltas:
-                await deltas.into(whole)
+        self, exchange: Exchange, caller: Caller, answering: Answering, prompt: Prompt, form: V1 | V2
+    ) -> bytes:
+        """The answer in one piece. Raises hot.Left when the caller did not wait for it."""
+        with exchange:
+            asked = operations.answer(self.platform, caller, answering, prompt, exchange.add, whole=True)
+            async with asked as deltas:
+                await deltas.into(form.whole)
+        return dumps(form.answer())
 
-    def stream(
+    async def stream(
         self,
-        request: Request,
+        exchange: Exchange,
         caller: Caller,
         answering: Answering,
         prompt: Prompt,
@@ -93,13 +77,11 @@ class Door:
         family: Family,
         *,
         tail: bytes = b"",
-    ) -> Response:
+    ) -> None:
         """An event stream of the answer: what `form` makes of each piece, sent at once."""
 
         async def frames(put: hot.Put) -> None:
-            async with operations.answer(
-                self.platform, caller, answering, prompt, self.admitted(request)
-            ) as deltas:
+            async with operations.answer(self.platform, caller, answering, prompt, exchange.add) as deltas:
                 await deltas.frames(form, put)
 
-        return hot.EventStream(frames, family, tail=tail)
+        await hot.stream(exchange, frames, family, tail=tail)

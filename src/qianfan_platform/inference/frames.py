@@ -66,6 +66,12 @@ class Whole:
             self.finish_reason = delta.finish_reason
         self.count(delta)
 
+    def clear(self) -> None:
+        """Forget everything: another engine begins anew."""
+        for gathered in (self.texts, self.reasoning, self.calls):
+            gathered.clear()
+        self.finish_reason, self.prompt_tokens, self.completion_tokens = "stop", 0, 0
+
     def count(self, delta: Delta) -> None:
         """The tokens so far: the engine's own count, or one for each piece until it tells."""
         if delta.prompt_tokens:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Final
+from typing import Final, TypeVar
 
 from qianfan.contract import errors
 from qianfan.contract.errors import Fault
@@ -25,7 +25,9 @@ from qianfan_platform.engines.protocol import (
 )
 from qianfan_platform.platform import Platform
 from qianfan_platform.serving import operations as serving
+from qianfan_platform.serving.fleet import TRIES
 from qianfan_platform.serving.operations import Answering
+from qianfan_platform.serving.pool import Live
 
 from .conversations import Prompt, estimate
 from .frames import V1, V2, Whole
@@ -35,6 +37,7 @@ log = logging.getLogger("qianfan_platform.inference")
 FINDING_LASTS_S: Final = 1.0  # how long an endpoint's answer is remembered
 REMEMBERED: Final = 10_000  # endpoints
 
+T = TypeVar("T")
 Admitted = Callable[[Mapping[str, str]], None]
 """Told the rate-limit headers as soon as the caller has a seat."""
 
@@ -88,13 +91,15 @@ class _Engaged:
 
     Written out, as `Answer` is: each generator of its own would cost a plain answer some microseconds."""
 
-    __slots__ = ("_admitted", "_answering", "_caller", "_live", "_platform", "_seat", "_tokens")
+    __slots__ = ("_admitted", "_answering", "_caller", "_live", "_platform", "_seat", "_tokens", "_tried")
 
     def __init__(
         self, platform: Platform, caller: Caller, answering: Answering, tokens: int, admitted: Admitted
     ) -> None:
         self._platform, self._caller, self._answering = platform, caller, answering
         self._tokens, self._admitted = tokens, admitted
+        self._tried = 0
+        self._live: Live | None = None
 
     async def __aenter__(self) -> tuple[Engine, str | None, Seat]:
         answering = self._answering
@@ -115,10 +120,42 @@ class _Engaged:
         adapter = answering.want.adapter
         return live.engine, adapter.name if adapter else None, seat
 
+    async def another(self, problem: EngineFailed) -> Engine:
+        """A place at another engine than the one that broke off, for a caller who has heard nothing yet.
+
+        Raises `problem` when the engine lives, so that the fault is not that it died, or when others died before
+        it; Fault as entering does."""
+        fleet, live = self._platform.fleet, self._live
+        assert live is not None
+        fleet.doubt(live)
+        self._tried += 1
+        if live.engine.alive() or self._tried >= TRIES:
+            raise problem
+        self._live = None
+        fleet.leave(live)
+        self._live = live = await fleet.enter(self._answering.want, self._caller.owner)
+        return live.engine
+
+    def doubt(self) -> None:
+        """The engine broke off: have it show that it lives."""
+        if self._live is not None:
+            self._platform.fleet.doubt(self._live)
+
+    async def asked(self, ask: Callable[[Engine], Awaitable[T]]) -> T:
+        """What `ask` gets of the engine, or of another when that one dies."""
+        assert self._live is not None
+        engine = self._live.engine
+        while True:
+            try:
+                return await ask(engine)
+            except EngineFailed as problem:
+                engine = await self.another(problem)
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._platform.fleet.leave(self._live)
+        if self._live is not None:
+            self._platform.fleet.leave(self._live)
         self._seat.end(error)
         if error is not None and (fault := _told(error, self._answering)) is not None:
             raise fault from error
@@ -144,18 +181,37 @@ class Answer:
     """The pieces of an answer, inside the time an engine is held: `async with answer(…) as deltas`.
 
     The seat learns of each piece before the reader does, so that a reader who leaves has been counted. Until the
-    engine tells the tokens of the prompt, they are estimated."""
+    engine tells the tokens of the prompt, they are estimated. When the engine dies before the reader was told
+    anything, another begins anew."""
 
-    __slots__ = ("_completion_tokens", "_deltas", "_engaged", "_prompt", "_prompt_tokens", "_seat")
+    __slots__ = (
+        "_adapter",
+        "_completion_tokens",
+        "_deltas",
+        "_engaged",
+        "_prompt",
+        "_prompt_tokens",
+        "_seat",
+        "_whole",
+    )
 
-    def __init__(self, engaged: _Engaged, prompt: Prompt) -> None:
-        self._engaged, self._prompt = engaged, prompt
+    def __init__(self, engaged: _Engaged, prompt: Prompt, whole: bool) -> None:
+        self._engaged, self._prompt, self._whole = engaged, prompt, whole
         self._prompt_tokens, self._completion_tokens = prompt.estimate, 0
 
     async def __aenter__(self) -> Answer:
-        engine, adapter, self._seat = await self._engaged.__aenter__()
-        self._deltas = engine.generate(self._prompt.messages, self._prompt.sampling, adapter=adapter)
+        engine, self._adapter, self._seat = await self._engaged.__aenter__()
+        self._deltas = self._pieces(engine)
         return self
+
+    async def _begin_again(self, problem: EngineFailed) -> None:
+        """The same of another engine. Raises as `_Engaged.another` does."""
+        engine = await self._engaged.another(problem)
+        self._deltas = self._pieces(engine)
+
+    def _pieces(self, engine: Engine) -> AsyncIterator[Delta]:
+        prompt = self._prompt
+        return engine.generate(prompt.messages, prompt.sampling, adapter=self._adapter, whole=self._whole)
 
     def __aiter__(self) -> AsyncIterator[Delta]:
         return self
@@ -164,21 +220,43 @@ class Answer:
         """Put what `form` makes of every piece: as going through them, at less cost."""
         used, prompt_tokens = self._seat.used, self._prompt_tokens
         frame, whole = form.frame, form.whole
-        async for delta in self._deltas:
-            made = frame(delta)
-            used(whole.prompt_tokens or prompt_tokens, whole.completion_tokens)
-            if made:
-                await put(made)
+        while True:
+            try:
+                async for delta in self._deltas:
+                    made = frame(delta)
+                    used(whole.prompt_tokens or prompt_tokens, whole.completion_tokens)
+                    if made:
+                        await put(made)
+                return
+            except EngineFailed as problem:
+                if whole.completion_tokens or whole.calls:  # the reader has some of it
+                    self._engaged.doubt()
+                    raise
+                await self._begin_again(problem)
 
     async def into(self, whole: Whole) -> None:
         """Add every piece to `whole`: as going through them, at less cost."""
         used, prompt_tokens = self._seat.used, self._prompt_tokens
-        async for delta in self._deltas:
-            whole.add(delta)
-            used(whole.prompt_tokens or prompt_tokens, whole.completion_tokens)
+        while True:
+            try:
+                async for delta in self._deltas:
+                    whole.add(delta)
+                    used(whole.prompt_tokens or prompt_tokens, whole.completion_tokens)
+                return
+            except EngineFailed as problem:
+                await self._begin_again(problem)
+                whole.clear()
 
     async def __anext__(self) -> Delta:
-        delta = await self._deltas.__anext__()
+        while True:
+            try:
+                delta = await self._deltas.__anext__()
+                break
+            except EngineFailed as problem:
+                if self._completion_tokens:
+                    self._engaged.doubt()
+                    raise
+                await self._begin_again(problem)
         if delta.prompt_tokens is not None:
             self._prompt_tokens = delta.prompt_tokens
         if delta.completion_tokens is not None:
@@ -203,13 +281,16 @@ def answer(
     answering: Answering,
     prompt: Prompt,
     admitted: Admitted = _nobody,
+    *,
+    whole: bool = False,
 ) -> Answer:
     """The pieces of an answer: an async context manager of an async iterator; what came out is metered.
 
-    Leaving early stops the engine's work. Entering raises Fault: a limit, nobody is free, …; so does going
+    whole: nobody looks at it before its end, so the engine may give several pieces as one. Leaving early stops the
+    engine's work. Entering raises Fault: a limit, nobody is free, …; so does going
     through the pieces: the prompt does not fit, the engine broke."""
     _must_fit(prompt.chars, answering)
-    return Answer(_Engaged(platform, caller, answering, prompt.estimate, admitted), prompt)
+    return Answer(_Engaged(platform, caller, answering, prompt.estimate, admitted), prompt, whole)
 
 
 async def embed(
@@ -222,8 +303,9 @@ async def embed(
     """A vector for each text. Raises Fault as `answer` does."""
     _must_fit(max(map(len, texts)), answering)
     expected = sum(map(estimate, texts))
-    async with _Engaged(platform, caller, answering, expected, admitted) as (engine, _, seat):
-        vectors = await engine.embed(texts)
+    engaged = _Engaged(platform, caller, answering, expected, admitted)
+    async with engaged as (_, _, seat):
+        vectors = await engaged.asked(lambda engine: engine.embed(texts))
         seat.used(vectors.tokens, 0)
     return vectors
 
@@ -239,8 +321,9 @@ async def rerank(
     """The relevance of each document to the query. Raises Fault as `answer` does."""
     _must_fit(len(query) + max(map(len, documents)), answering)
     expected = sum(map(estimate, documents)) + estimate(query)
-    async with _Engaged(platform, caller, answering, expected, admitted) as (engine, _, seat):
-        scores = await engine.rerank(query, documents)
+    engaged = _Engaged(platform, caller, answering, expected, admitted)
+    async with engaged as (_, _, seat):
+        scores = await engaged.asked(lambda engine: engine.rerank(query, documents))
         seat.used(scores.tokens, 0)
     return scores
 
@@ -249,8 +332,9 @@ async def paint(
     platform: Platform, caller: Caller, answering: Answering, wish: ImageWish, admitted: Admitted = _nobody
 ) -> list[bytes]:
     """Images, as the bytes of PNG or JPEG files. Raises Fault as `answer` does."""
-    async with _Engaged(platform, caller, answering, estimate(wish.prompt), admitted) as (engine, _, seat):
-        images = await engine.paint(wish)
+    engaged = _Engaged(platform, caller, answering, estimate(wish.prompt), admitted)
+    async with engaged as (_, _, seat):
+        images = await engaged.asked(lambda engine: engine.paint(wish))
         seat.used(estimate(wish.prompt), 0)
     return images
 
@@ -259,8 +343,9 @@ async def count_tokens(
     platform: Platform, caller: Caller, answering: Answering, text: str, admitted: Admitted = _nobody
 ) -> int:
     """Tokens of a text, as the engine that serves the model counts them. Costs no tokens. Raises Fault."""
-    async with _Engaged(platform, caller, answering, 0, admitted) as (engine, _, _seat):
-        return await engine.count_tokens(text)
+    engaged = _Engaged(platform, caller, answering, 0, admitted)
+    async with engaged:
+        return await engaged.asked(lambda engine: engine.count_tokens(text))
 
 
 def _must_fit(chars: int, answering: Answering) -> None:

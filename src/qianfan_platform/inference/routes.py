@@ -1,13 +1,8 @@
-"""The V1 routes of inference. Plain ASGI applications that go before those of the console: read once, no
-transaction of their own."""
+"""The V1 routes of inference. They go before those of the console: no transaction of their own."""
 
 from __future__ import annotations
 
 import base64
-
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute
 
 from qianfan.contract.routes import INFERENCE_PREFIX, TOKENIZER
 from qianfan_platform.accounts.gate import Caller
@@ -15,7 +10,7 @@ from qianfan_platform.catalogue.catalogue import Kind
 from qianfan_platform.platform import Platform
 from qianfan_platform.serving.operations import Answering
 from qianfan_platform.web import hot
-from qianfan_platform.web.hot import Json
+from qianfan_platform.web.hot import Exchange, HotRoute, Json, Reply
 
 from . import conversations, members, operations, wishes
 from .conversations import Prompt
@@ -28,7 +23,7 @@ CHAT = "chat.completion"
 DEFAULT_TOKENIZER_MODEL = "ERNIE-Bot"
 
 
-def hot_routes(platform: Platform, authenticate: Authenticate) -> list[BaseRoute]:
+def hot_routes(platform: Platform, authenticate: Authenticate) -> list[HotRoute]:
     """The routes, ready to go before those of the console."""
     door = Door(platform, authenticate)
     v1 = V1Routes(door)
@@ -54,85 +49,81 @@ class V1Routes:
     def __init__(self, door: Door) -> None:
         self._door = door
 
-    async def chat(self, request: Request, caller: Caller) -> Response:
-        answering, body = await self._asked(request, caller, "chat")
+    async def chat(self, exchange: Exchange, caller: Caller) -> Reply:
+        answering, body = await self._asked(exchange, caller, "chat")
         prompt = conversations.of_v1(body)
-        self._door.tell_ignored(request, body)
-        return await self._answer(request, caller, answering, body, prompt, V1(CHAT))
+        self._door.tell_ignored(exchange, body)
+        return await self._answer(exchange, caller, answering, body, prompt, V1(CHAT))
 
-    async def completion(self, request: Request, caller: Caller) -> Response:
-        answering, body = await self._asked(request, caller, "completions")
+    async def completion(self, exchange: Exchange, caller: Caller) -> Reply:
+        answering, body = await self._asked(exchange, caller, "completions")
         prompt, form = conversations.of_completion(body), V1("completion", safe=True)
-        return await self._answer(request, caller, answering, body, prompt, form)
+        return await self._answer(exchange, caller, answering, body, prompt, form)
 
-    async def image2text(self, request: Request, caller: Caller) -> Response:
-        answering, body = await self._asked(request, caller, "image2text")
+    async def image2text(self, exchange: Exchange, caller: Caller) -> Reply:
+        answering, body = await self._asked(exchange, caller, "image2text")
         prompt, form = conversations.of_image(body), V1(CHAT, safe=True)
-        return await self._answer(request, caller, answering, body, prompt, form)
+        return await self._answer(exchange, caller, answering, body, prompt, form)
 
-    async def embeddings(self, request: Request, caller: Caller) -> Response:
-        answering, body = await self._asked(request, caller, "embeddings")
+    async def embeddings(self, exchange: Exchange, caller: Caller) -> Reply:
+        answering, body = await self._asked(exchange, caller, "embeddings")
         texts = wishes.texts_of_v1(body)
-        work = operations.embed(self._door.platform, caller, answering, texts, self._door.admitted(request))
-        vectors = await hot.unless_left(request, work)
+        work = operations.embed(self._door.platform, caller, answering, texts, exchange.add)
+        vectors = await hot.unless_left(exchange, work)
         rows = [
             {"object": "embedding", "embedding": row, "index": place}
             for place, row in enumerate(vectors.rows)
         ]
         return Json(listed("embedding_list", rows, vectors.tokens))
 
-    async def reranker(self, request: Request, caller: Caller) -> Response:
-        answering, body = await self._asked(request, caller, "reranker")
+    async def reranker(self, exchange: Exchange, caller: Caller) -> Reply:
+        answering, body = await self._asked(exchange, caller, "reranker")
         query, documents, top = wishes.ranking(body)
-        work = operations.rerank(
-            self._door.platform, caller, answering, query, documents, self._door.admitted(request)
-        )
-        scores = await hot.unless_left(request, work)
+        work = operations.rerank(self._door.platform, caller, answering, query, documents, exchange.add)
+        scores = await hot.unless_left(exchange, work)
         rows = wishes.ranked(documents, scores.values, top)
         return Json(listed("reranker_list", rows, scores.tokens, name="results"))
 
-    async def text2image(self, request: Request, caller: Caller) -> Response:
-        answering, body = await self._asked(request, caller, "text2image")
+    async def text2image(self, exchange: Exchange, caller: Caller) -> Reply:
+        answering, body = await self._asked(exchange, caller, "text2image")
         wish = wishes.image(body)
-        work = operations.paint(self._door.platform, caller, answering, wish, self._door.admitted(request))
-        images = await hot.unless_left(request, work)
+        work = operations.paint(self._door.platform, caller, answering, wish, exchange.add)
+        images = await hot.unless_left(exchange, work)
         rows = [
             {"object": "image", "b64_image": base64.b64encode(image).decode(), "index": place}
             for place, image in enumerate(images, 1)
         ]
         return Json(listed("image", rows, conversations.estimate(wish.prompt)))
 
-    async def tokenizer(self, request: Request, caller: Caller) -> Response:
+    async def tokenizer(self, exchange: Exchange, caller: Caller) -> Reply:
         """Tokens of a text; `model` is a name or an endpoint."""
-        body = await hot.read_object(request)
+        body = await hot.read_object(exchange)
         prompt = members.text(body, "prompt", most=conversations.MAX_PROMPT)
         model = body.get("model") or DEFAULT_TOKENIZER_MODEL
         if not isinstance(model, str):
             members.refuse("model must be the name of a model")
-        answering = await self._door.find(request, caller, model, "chat")
-        work = operations.count_tokens(
-            self._door.platform, caller, answering, prompt, self._door.admitted(request)
-        )
-        tokens = await hot.unless_left(request, work)
+        answering = await self._door.find(exchange, caller, model, "chat")
+        work = operations.count_tokens(self._door.platform, caller, answering, prompt, exchange.add)
+        tokens = await hot.unless_left(exchange, work)
         answer = listed("tokenizer.erniebot", [], tokens)
         del answer["data"]
         return Json(answer)
 
-    async def _asked(self, request: Request, caller: Caller, kind: Kind) -> tuple[Answering, Body]:
+    async def _asked(self, exchange: Exchange, caller: Caller, kind: Kind) -> tuple[Answering, Body]:
         """Who answers under this path, and what they are asked."""
-        answering = await self._door.find(request, caller, request.path_params["endpoint"], kind)
-        return answering, await hot.read_object(request)
+        answering = await self._door.find(exchange, caller, exchange.param, kind)
+        return answering, await hot.read_object(exchange)
 
     async def _answer(
         self,
-        request: Request,
+        exchange: Exchange,
         caller: Caller,
         answering: Answering,
         body: Body,
         prompt: Prompt,
         form: V1,
-    ) -> Response:
+    ) -> Reply:
         if members.flag(body, "stream"):
-            return self._door.stream(request, caller, answering, prompt, form, "inference")
-        await self._door.whole(request, caller, answering, prompt, form.whole)
-        return Json(form.answer())
+            await self._door.stream(exchange, caller, answering, prompt, form, "inference")
+            return None
+        return await self._door.whole(exchange, caller, answering, prompt, form)

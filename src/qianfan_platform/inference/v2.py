@@ -8,10 +8,6 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute
-
 from qianfan.contract import errors, routes
 from qianfan.contract.enums import ServiceStatus
 from qianfan.contract.errors import Fault
@@ -22,7 +18,7 @@ from qianfan_platform.serving import operations as serving
 from qianfan_platform.serving.operations import Answering
 from qianfan_platform.web import hot
 from qianfan_platform.web.envelopes import Refused
-from qianfan_platform.web.hot import Json
+from qianfan_platform.web.hot import Exchange, HotRoute, Json, Reply
 
 from . import conversations, members, operations, wishes
 from .door import Door
@@ -36,7 +32,7 @@ class V2Routes:
     def __init__(self, door: Door) -> None:
         self._door = door
 
-    def routes(self) -> list[BaseRoute]:
+    def routes(self) -> list[HotRoute]:
         route = self._door.route
         models = routes.V2_MODELS.path
         return [
@@ -44,16 +40,16 @@ class V2Routes:
             route(routes.V2_EMBEDDINGS.path, "openai", self.embeddings),
             route(routes.V2_RERANKERS.path, "openai", self.rerankers),
             route(routes.V2_IMAGES.path, "openai", self.images),
-            route(models, "openai", self.models, "GET"),
-            route(f"{models}/{{model:path}}", "openai", self.model, "GET"),
+            route(models, "openai", self.models, "GET", "HEAD"),
+            route(f"{models}/{{model:path}}", "openai", self.model, "GET", "HEAD"),
         ]
 
-    async def chat(self, request: Request, caller: Caller) -> Response:
-        answering, body = await self._asked(request, caller, "chat")
+    async def chat(self, exchange: Exchange, caller: Caller) -> Reply:
+        answering, body = await self._asked(exchange, caller, "chat")
         prompt = conversations.of_v2(body)
         if prompt.sees:
             self._must_see(answering)
-        self._door.tell_ignored(request, body)
+        self._door.tell_ignored(exchange, body)
         options = body.get("stream_options")
         form = V2(
             body["model"],
@@ -61,27 +57,27 @@ class V2Routes:
             one_call=body.get("parallel_tool_calls") is False,
         )
         if members.flag(body, "stream"):
-            return self._door.stream(request, caller, answering, prompt, form, "openai", tail=DONE)
-        await self._door.whole(request, caller, answering, prompt, form.whole)
-        return Json(form.answer())
+            await self._door.stream(exchange, caller, answering, prompt, form, "openai", tail=DONE)
+            return None
+        return await self._door.whole(exchange, caller, answering, prompt, form)
 
     def _must_see(self, answering: Answering) -> None:
-        entry = self._door.platform.catalogue.entries[answering.want.entry]
+        entry = self._door.platform.fleet.entry_of(answering.want)
         if "image2text" not in entry.kinds:
             members.refuse(
                 f"{entry.name} reads no images",
                 "ask a model whose kinds in the catalogue hold image2text; see docs/guides/catalogue.md",
             )
 
-    async def embeddings(self, request: Request, caller: Caller) -> Response:
-        answering, body = await self._asked(request, caller, "embeddings")
+    async def embeddings(self, exchange: Exchange, caller: Caller) -> Reply:
+        answering, body = await self._asked(exchange, caller, "embeddings")
         coding = body.get("encoding_format") or "float"
         if coding not in ("float", "base64"):
             members.refuse("encoding_format must be float or base64")
         dimensions = members.whole(body, "dimensions", 1, 1_000_000)
         texts = wishes.texts_of_v2(body)
-        work = operations.embed(self._door.platform, caller, answering, texts, self._door.admitted(request))
-        vectors = await hot.unless_left(request, work)
+        work = operations.embed(self._door.platform, caller, answering, texts, exchange.add)
+        vectors = await hot.unless_left(exchange, work)
         size = len(vectors.rows[0])
         if dimensions not in (None, size):
             members.refuse(f"dimensions must be {size}: this model makes no other vectors", "leave it out")
@@ -92,36 +88,34 @@ class V2Routes:
         ]
         return Json(listed("list", rows, vectors.tokens, model=body["model"]))
 
-    async def rerankers(self, request: Request, caller: Caller) -> Response:
-        answering, body = await self._asked(request, caller, "reranker")
+    async def rerankers(self, exchange: Exchange, caller: Caller) -> Reply:
+        answering, body = await self._asked(exchange, caller, "reranker")
         query, documents, top = wishes.ranking(body)
-        work = operations.rerank(
-            self._door.platform, caller, answering, query, documents, self._door.admitted(request)
-        )
-        scores = await hot.unless_left(request, work)
+        work = operations.rerank(self._door.platform, caller, answering, query, documents, exchange.add)
+        scores = await hot.unless_left(exchange, work)
         rows = wishes.ranked(documents, scores.values, top)
         return Json(listed("reranker_list", rows, scores.tokens, name="results", model=body["model"]))
 
-    async def images(self, request: Request, caller: Caller) -> Response:
-        answering, body = await self._asked(request, caller, "text2image")
+    async def images(self, exchange: Exchange, caller: Caller) -> Reply:
+        answering, body = await self._asked(exchange, caller, "text2image")
         if body.get("response_format") not in (None, "b64_json"):
             members.refuse("response_format must be b64_json", "this platform keeps no images to link to")
         wish = wishes.image(body, guidance="guidance", sampler="sampler")
-        work = operations.paint(self._door.platform, caller, answering, wish, self._door.admitted(request))
-        images = await hot.unless_left(request, work)
+        work = operations.paint(self._door.platform, caller, answering, wish, exchange.add)
+        images = await hot.unless_left(exchange, work)
         rows = [
             {"index": place, "b64_json": base64.b64encode(image).decode()}
             for place, image in enumerate(images)
         ]
         return Json(listed("image", rows, conversations.estimate(wish.prompt), model=body["model"]))
 
-    async def models(self, request: Request, caller: Caller) -> Response:
+    async def models(self, exchange: Exchange, caller: Caller) -> Reply:
         """Every name that answers; a stand-in says so. The account's own services come last."""
         return Json({"object": "list", "data": list((await self._rows(caller)).values())})
 
-    async def model(self, request: Request, caller: Caller) -> Response:
+    async def model(self, exchange: Exchange, caller: Caller) -> Reply:
         """One model or service, by its name or endpoint."""
-        name = request.path_params["model"]
+        name = exchange.param
         row = (await self._rows(caller)).get(name)
         if row is None:
             served = self._door.platform.catalogue.serves(name)
@@ -142,13 +136,13 @@ class V2Routes:
                     rows.setdefault(service.uri, _row(service.uri, made, "account", service.api_type))
         return rows
 
-    async def _asked(self, request: Request, caller: Caller, kind: Kind) -> tuple[Answering, Body]:
+    async def _asked(self, exchange: Exchange, caller: Caller, kind: Kind) -> tuple[Answering, Body]:
         """Who answers for the model that the body names, and what they are asked."""
-        body = await hot.read_object(request)
+        body = await hot.read_object(exchange)
         model = body.get("model")
         if not isinstance(model, str) or not model:
             raise Fault(errors.UNSUPPORTED_METHOD, "model is empty", "name a model of GET /v2/models")
-        return await self._door.find(request, caller, model, kind), body
+        return await self._door.find(exchange, caller, model, kind), body
 
 
 def _row(name: str, created: int, owner: str, kind: str) -> dict[str, Any]:

@@ -4,38 +4,59 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import orjson
+from typing import Any, Final
 
 from qianfan.contract.enums import ModelState, TrainStatus
 from qianfan.contract.errors import Fault
 from qianfan.contract.lifecycle import MODEL_VERSION
+from qianfan_platform.catalogue.noise import noise
 from qianfan_platform.engines.llamacpp import pack
-from qianfan_platform.jobs import Retry, Step, job
+from qianfan_platform.jobs import Job, JobStep, Retry, Step, job
 from qianfan_platform.platform import Platform
+from qianfan_platform.store import Tx
 from qianfan_platform.training import operations as training
+from qianfan_platform.training import places
+from qianfan_platform.training.tables import TrainRun
 
-from . import operations
-from .parity import NotTheSame, prove
+from . import operations, packages
+from .packages import weights_in
+from .parity import NotTheSame, Packed, cases_in, prove
+from .tables import ModelVersion
 
-WAIT_FOR_RUN_S = 0.3
+__all__ = ["publish", "weights_in"]
+
+WAIT_FOR_RUN_S: Final = 0.3
+MAKES_FILES: Final = ("pack", "keep")  # steps whose result is the id of a blob
 
 
 class NothingToPublish(Exception):
     """The run ended without a result."""
 
 
-async def _failed(step: Step, error: BaseException, *, version_id: int) -> None:
+async def failed(step: Step, error: BaseException, *, version_id: int) -> None:
+    """A version that cannot be Ready says why, and leaves no files."""
     reason = error.text if isinstance(error, Fault) else str(error) or type(error).__name__
     async with step.transaction() as tx:
         row = await operations.version(tx, None, version_id)
         proof = error.proof if isinstance(error, NotTheSame) else row.proof
         await tx.move(row, MODEL_VERSION, ModelState.Fail, reason=reason, proof=proof)
+        await _free_steps(tx, step.job_id, row.owner_id)
+        await operations.free(tx, row.owner_id, operations.uploaded(row))
 
 
-@job("models.publish", on_failure=_failed)
+async def dropped(tx: Tx, job: Job, *, version_id: int) -> None:
+    """The version was deleted while it was made: what was made of it goes, too."""
+    await _free_steps(tx, job.id, job.owner_id)
+
+
+async def _free_steps(tx: Tx, job_id: int, owner: int) -> None:
+    made = await tx.find(JobStep, JobStep.job_id == job_id, JobStep.name.in_(MAKES_FILES))
+    await operations.free(tx, owner, [row.result for row in made if isinstance(row.result, str)])
+
+
+@job("models.publish", on_failure=failed, on_cancel=dropped)
 async def publish(step: Step, *, version_id: int) -> None:
     """Pack and prove; a version is Ready only when the engine answers as the trainer did."""
     platform: Platform = step.platform
@@ -44,41 +65,49 @@ async def publish(step: Step, *, version_id: int) -> None:
         run = await training.finished(tx, row.run_id)
     if run.status == TrainStatus.Running:
         raise Retry(WAIT_FOR_RUN_S)
-    if run.status != TrainStatus.Finish or run.result_file is None:
-        raise NothingToPublish(f"training run {run.id} ended as {run.status}: {run.reason}")
-    package = await step("pack", _pack, platform, version_id, run.result_file, row.entry, row.method)
-    proof = await step("prove", _prove, platform, version_id, package, run.result_file, row.entry, row.method)
+    result = result_of(run, row.step)
+    package = await step("pack", _pack, platform, row, result)
+    proof = await step("prove", _prove, platform, row, package, result, run.dtype)
     async with step.transaction(last=True) as tx:
         row = await operations.version(tx, None, version_id)
         await tx.move(row, MODEL_VERSION, ModelState.Ready, package_file=package, proof=proof)
 
 
-async def _pack(platform: Platform, version_id: int, result_file: str, entry: str, method: str) -> str:
-    base = await platform.weights.served(platform.catalogue.entries[entry])
-    trained = await platform.files.local(result_file)
-    scratch = platform.settings.work / f"pack-{version_id}"
-    await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    if method == "LoRA":
-        await pack.adapter(trained, base, scratch / "adapter.gguf")
+def result_of(run: TrainRun, step: int | None) -> str:
+    """The blob of what a run left at its end, or at a checkpoint. Raises NothingToPublish."""
+    result = places.result_of(run, step)
+    if step is not None and result is None:
+        there = places.steps_of(run)
+        known = f"it kept {', '.join(map(str, there))}" if there else "it kept none for publishing"
+        raise NothingToPublish(f"training run {run.id} has no checkpoint of step {step}; {known}")
+    if run.status != TrainStatus.Finish or result is None:
+        raise NothingToPublish(f"training run {run.id} ended as {run.status}: {run.reason}")
+    return result
+
+
+async def _pack(platform: Platform, row: ModelVersion, result: str) -> str:
+    base = await platform.weights.served(platform.catalogue.entries[row.entry])
+    trained = await platform.files.local(result)
+    kind = packages.kind_of_result(trained)
+    scratch = await empty(platform.settings.work / f"pack-{row.id}")
+    if kind == "adapter":
+        await pack.adapter(trained, base, scratch / packages.ADAPTER)
     else:
-        dtype = _whole_dtype(platform, entry)
-        await pack.model(trained, scratch / "model.gguf", template_gguf=base, dtype=dtype)
-    (scratch / "package.json").write_bytes(orjson.dumps({"method": method, "entry": entry}))
+        dtype = _whole_dtype(platform, row.entry)
+        await pack.model(trained, scratch / packages.WHOLE, template_gguf=base, dtype=dtype)
+    packages.write_page(scratch, kind=kind, method=row.method, entry=row.entry)
     kept = await platform.files.put_path(scratch, name="package", move=True)
     return kept.id
 
 
 async def _prove(
-    platform: Platform, version_id: int, package: str, result_file: str, entry: str, method: str
+    platform: Platform, row: ModelVersion, package: str, result: str, dtype: str
 ) -> dict[str, Any]:
-    base = await platform.weights.served(platform.catalogue.entries[entry])
-    return await prove(
-        base=base,
-        package=await platform.files.local(package),
-        trained=await platform.files.local(result_file),
-        method=method,
-    )
+    entry = platform.catalogue.entries[row.entry]
+    adapter, whole = weights_in(await platform.files.local(package))
+    packed = Packed(whole or await platform.weights.served(entry), adapter)
+    cases = cases_in(await platform.files.local(result))
+    return await prove(packed, cases, await noise(platform.weights, entry, dtype))
 
 
 def _whole_dtype(platform: Platform, entry: str) -> Any:
@@ -86,7 +115,15 @@ def _whole_dtype(platform: Platform, entry: str) -> Any:
     return "f32" if platform.catalogue.entries[entry].dtype == "f32" else "bf16"
 
 
-def weights_in(package: Path) -> tuple[Path | None, Path | None]:
-    """(adapter, whole model) in a package folder; one of them is None."""
-    adapter, whole = package / "adapter.gguf", package / "model.gguf"
-    return (adapter if adapter.exists() else None, whole if whole.exists() else None)
+async def empty(folder: Path) -> Path:
+    """A scratch folder with nothing in it: a killed process may have left something."""
+    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+@job("models.free", max_attempts=5)
+async def free(step: Step, *, files: Sequence[str]) -> None:
+    """Delete blobs that no row names any more."""
+    for ident in files:
+        await step.platform.files.delete(ident)

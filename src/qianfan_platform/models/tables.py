@@ -1,14 +1,15 @@
-"""Rows of the registry: models, and their versions with the way back to run, data and base."""
+"""Rows of the registry: models, their versions with the way back to run, data and base, and exports."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
 from qianfan.contract.enums import ModelState
-from qianfan_platform.store import Json, Row
+from qianfan_platform.store import Json, Row, UtcTime
 
 
 class Model(Row):
@@ -19,6 +20,7 @@ class Model(Row):
 
     name: Mapped[str]
     description: Mapped[str] = mapped_column(default="")
+    model_type: Mapped[int] = mapped_column(default=0, server_default="0")  # of users' models: 0 LLM, …
     tags: Mapped[Any] = mapped_column(Json, default=list)
     train_type: Mapped[str] = mapped_column(default="")
     base_train_type: Mapped[str] = mapped_column(default="")
@@ -32,15 +34,39 @@ class ModelVersion(Row):
 
     model_id: Mapped[int] = mapped_column(ForeignKey("model.id"), index=True)
     version: Mapped[int]  # within its model, from 1
-    run_id: Mapped[int] = mapped_column(index=True)
+    source_type: Mapped[str] = mapped_column(default="Train", server_default="Train")  # or Import
+    run_id: Mapped[int] = mapped_column(index=True)  # 0 of Import
     task_id: Mapped[int]
-    entry: Mapped[str]  # catalogue entry of the base
-    method: Mapped[str]  # LoRA or ALL
+    step: Mapped[int | None]  # the checkpoint that was published; None: the end of the run
+    origin: Mapped[Any] = mapped_column(Json, nullable=True)  # of Import: where its files came from
+    entry: Mapped[str]  # catalogue entry of the base; "" of Import, which brings all of its weights
+    method: Mapped[str]  # LoRA, ALL, P-tuning; "" of Import
     train_type: Mapped[str]
     description: Mapped[str] = mapped_column(default="")
+    context: Mapped[int] = mapped_column(default=0, server_default="0")  # tokens; 0: that of the entry
     status: Mapped[str] = mapped_column(default=ModelState.Creating.value)
     reason: Mapped[str] = mapped_column(default="")
     package_file: Mapped[str | None]
+    weights_file: Mapped[str | None]  # the same weights in Hugging Face layout, where they are not the run's
     proof: Mapped[Any] = mapped_column(Json, default=dict)  # train→serve parity, as measured
     serving: Mapped[int] = mapped_column(default=0)  # services that use it
+    job_id: Mapped[int | None]
+
+
+class ModelExport(Row):
+    """A version written out in a format of others. `folder` holds the files, once it is succeeded."""
+
+    __tablename__ = "model_export"
+    PREFIX = "amx"
+
+    version_id: Mapped[int] = mapped_column(ForeignKey("model_version.id"), index=True)
+    format: Mapped[str]  # safetensors, gguf, ollama
+    merged: Mapped[bool]
+    dtype: Mapped[str]  # of the matrices in a GGUF file; "" where the weights stay as they are
+    status: Mapped[str] = mapped_column(default="creating")  # contract.lifecycle.MODEL_EXPORT
+    reason: Mapped[str] = mapped_column(default="")
+    folder: Mapped[str | None]
+    files: Mapped[Any] = mapped_column(Json, default=list)  # [{name, size, sha256}] in the folder
+    proof: Mapped[Any] = mapped_column(Json, default=dict)  # the written file against the version
+    finished_at: Mapped[datetime | None] = mapped_column(UtcTime)
     job_id: Mapped[int | None]

@@ -183,7 +183,7 @@ class Asking:
     def _offered(self, answering: Answering) -> tuple[Tool, ...]:
         """What the model may call. A small one is not shown the clock and the calculator: it would call them
         whatever it is asked, and they answer plain questions without it."""
-        entry = self._platform.catalogue.entries[answering.want.entry]
+        entry = self._platform.fleet.entry_of(answering.want)
         built_in = entry.source is not None and entry.source.kind == "built-in"
         small = entry.engine == "llamacpp" and (built_in or 0 < entry.size < SMALL)
         return self._question.tools.services if small else self._question.tools.offered
@@ -220,7 +220,7 @@ class Asking:
 
     def _fitting(self, sources: list[tuple[str, str]], answering: Answering) -> list[tuple[str, str]]:
         """As many of the sources, best first, as the model's context surely has room for."""
-        context = self._platform.catalogue.entries[answering.want.entry].context
+        context = self._platform.fleet.entry_of(answering.want).context
         asked = self._question
         room = context - min(asked.sampling.max_tokens or 0, context // 3) - SLACK
         room -= sum(estimate(str(turn.get("content") or "")) for turn in asked.history)

@@ -1,4 +1,4 @@
-"""Plugin calls: plain Starlette, no transaction. A plugin's endpoint, EBPlugin, EBPluginV2."""
+"""Plugin calls: hot routes, no transaction. A plugin's endpoint, EBPlugin, EBPluginV2."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
-
 from qianfan.contract import routes
 from qianfan.contract.routes import INFERENCE_PREFIX
 from qianfan_platform.accounts.gate import Caller
@@ -18,7 +14,7 @@ from qianfan_platform.inference import members
 from qianfan_platform.inference.door import Authenticate, Door
 from qianfan_platform.platform import Platform
 from qianfan_platform.web import hot
-from qianfan_platform.web.envelopes import Json
+from qianfan_platform.web.hot import Exchange, HotRoute, Json, Reply
 
 from . import questions
 from .asking import Asking, Question
@@ -27,7 +23,7 @@ from .shapes import MessagesShape, PluginShape
 Shape = PluginShape | MessagesShape
 
 
-def hot_routes(platform: Platform, authenticate: Authenticate) -> list[Route]:
+def hot_routes(platform: Platform, authenticate: Authenticate) -> list[HotRoute]:
     """The routes, ready to go before those of the console."""
     door = Door(platform, authenticate)
     calls = _Calls(door)
@@ -44,32 +40,33 @@ class _Calls:
     def __init__(self, door: Door) -> None:
         self._door = door
 
-    async def plugin(self, request: Request, caller: Caller) -> Response:
+    async def plugin(self, exchange: Exchange, caller: Caller) -> Reply:
         """A plugin application, or `assistant`."""
-        body = await hot.read_object(request)
+        body = await hot.read_object(exchange)
         verbose = members.flag(body, "verbose")
-        endpoint, admitted = request.path_params["endpoint"], self._door.admitted(request)
+        endpoint, admitted = exchange.param, exchange.add
         asked = questions.of_plugin(self._door.platform, caller, endpoint, body, admitted)
-        question = await hot.unless_left(request, asked)
+        question = await hot.unless_left(exchange, asked)
         return await self._answer(
-            request, caller, body, question, PluginShape(question.query, verbose=verbose)
+            exchange, caller, body, question, PluginShape(question.query, verbose=verbose)
         )
 
-    async def messages(self, request: Request, caller: Caller, *, named: bool) -> Response:
+    async def messages(self, exchange: Exchange, caller: Caller, *, named: bool) -> Reply:
         """EBPlugin, and EBPluginV2, whose streams name their events."""
-        body = await hot.read_object(request)
+        body = await hot.read_object(exchange)
         question = await questions.of_messages(self._door.platform, caller, body)
         shape = MessagesShape(question.query, body["plugins"], named=named)
-        return await self._answer(request, caller, body, question, shape)
+        return await self._answer(exchange, caller, body, question, shape)
 
     async def _answer(
-        self, request: Request, caller: Caller, body: dict[str, Any], question: Question, shape: Shape
-    ) -> Response:
-        find = partial(self._door.find, request, caller, kind="chat")
-        asking = Asking(self._door.platform, find, caller, question, self._door.admitted(request))
+        self, exchange: Exchange, caller: Caller, body: dict[str, Any], question: Question, shape: Shape
+    ) -> Reply:
+        find = partial(self._door.find, exchange, caller, kind="chat")
+        asking = Asking(self._door.platform, find, caller, question, exchange.add)
         if members.flag(body, "stream"):
-            return hot.EventStream(_frames(asking, shape), "inference")
-        await hot.unless_left(request, _gathered(asking, shape))
+            await hot.stream(exchange, _frames(asking, shape), "inference")
+            return None
+        await hot.unless_left(exchange, _gathered(asking, shape))
         return Json(shape.whole())
 
 

@@ -7,6 +7,8 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from qianfan_platform.inference.quoting import neutral
+
 from .rules import is_chinese
 
 SYSTEM: Final = ("You are a helpful assistant.", "你是一个乐于助人的助手。")
@@ -21,18 +23,6 @@ _TASK: Final = (
 )
 _ASKED: Final = ("Question", "问题")
 _VARIABLE: Final = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]{0,63})\s*\}\}")
-
-# Marks by which chat templates tell turns apart. In quoted text they must be text.
-_CONTROL: Final = re.compile(
-    r"<(\|[^<>|\n]{0,40}\||/?s|unk|pad|bos|eos|(?:start|end)_of_turn|/?think|/?tool_call|<SYS>|</SYS>|</?SYS>)>|"
-    r"\[(/?INST|/?SYSTEM_PROMPT|TOOL_CALLS|/?AVAILABLE_TOOLS|/?TOOL_RESULTS)\]",
-    re.IGNORECASE,
-)
-
-
-def neutral(text: str) -> str:
-    """Quoted text in which no chat template finds a mark of its own."""
-    return _CONTROL.sub(lambda found: f"‹{found[1]}›" if found[1] else f"({found[2]})", text)
 
 
 def quoted(sources: Sequence[tuple[str, str]], mark: str) -> str:

@@ -1,4 +1,6 @@
-"""What can be done with services: deploy, look, list, and find who answers for an endpoint."""
+"""Who answers for an endpoint: a preset model, a service of the account, or a model version that has none.
+
+What can be done with services themselves is in `deployments.py`."""
 
 from __future__ import annotations
 
@@ -8,87 +10,33 @@ from typing import Final
 from urllib.parse import quote
 
 from qianfan.contract import errors
-from qianfan.contract.bodies import CreateService, Id
-from qianfan.contract.enums import DeployPoolType, ServiceStatus
+from qianfan.contract.enums import ServiceStatus
 from qianfan.contract.errors import Fault
-from qianfan.contract.ids import random_word
 from qianfan.contract.models import table as documented
-from qianfan_platform import jobs
 from qianfan_platform.catalogue.catalogue import KINDS, Kind, Served
 from qianfan_platform.engines.protocol import Adapter
 from qianfan_platform.models import operations as models
 from qianfan_platform.models import steps as packages
+from qianfan_platform.models.tables import ModelVersion
 from qianfan_platform.platform import Platform
 from qianfan_platform.store import Tx
 
 from .fleet import Want
 from .tables import Service
 
-PREFIX_LENGTH: Final = 8
 CHARS_PER_TOKEN: Final = 8  # a text with more characters than this for each token of the context never fits
 
 LOCAL_PICTURES: Final = '(or engine = "pictures", source = "path:FOLDER")'
 
+WHAT_TO_DO: Final = {
+    ServiceStatus.New: "wait until it is Done",
+    ServiceStatus.Deploying: "wait until it is Done",
+    ServiceStatus.Failed: "look at the service's reason, then start it again",
+    ServiceStatus.Stopped: "start it again",
+}
+
 # Who else is looked at when nobody of a kind has the name: what completes a prompt, or sees, can chat as well
 ALSO: Final[dict[Kind, tuple[Kind, ...]]] = {"chat": ("completions", "image2text"), "completions": ("chat",)}
-
-
-async def create(tx: Tx, owner: int, spec: CreateService) -> Service:
-    """A service of a model version that is Ready. Its endpoint is `<8 random characters>_<uri>`."""
-    model = await models.get(tx, owner, spec["modelId"])
-    wanted = spec.get("modelVersionId", spec.get("iterationId"))
-    if wanted is None:
-        raise Fault(
-            errors.CONSOLE_PARAMETER,
-            "param[modelVersionId] invalid: it is missing",
-            "send the version to deploy",
-        )
-    version = await models.version(tx, owner, wanted)
-    if version.model_id != model.id:
-        raise Fault(
-            errors.CONSOLE_PARAMETER,
-            f"model version {version.id} belongs to model {version.model_id}, not to {model.id}",
-            "send ids that belong together",
-        )
-    if not models.is_ready(version):
-        raise Fault(
-            errors.WRONG_STATE,
-            f"model version {version.id} is {version.status} and cannot be deployed",
-            version.reason or "wait until it is Ready",
-        )
-    if not all(char.isascii() and (char.isalnum() or char in "-_") for char in spec["uri"]):
-        raise Fault(
-            errors.CONSOLE_PARAMETER,
-            f"param[uri] invalid: {spec['uri']!r}",
-            "use letters, digits, - and _ only",
-        )
-    service = await tx.add(
-        Service(
-            owner_id=owner,
-            name=spec["name"],
-            uri=f"{random_word(PREFIX_LENGTH)}_{spec['uri']}",
-            description=spec.get("description", ""),
-            model_id=model.id,
-            version_id=version.id,
-            replicas=spec.get("replicas", 1),
-            pool_type=spec.get("poolType", DeployPoolType.PrivateResource.value),
-        )
-    )
-    queued = await jobs.enqueue(
-        tx, "serving.deploy", owner=owner, args={"service_id": service.id}, slot="serve"
-    )
-    service.job_id = queued.id
-    return service
-
-
-async def get(tx: Tx, owner: int | None, ident: Id) -> Service:
-    return await tx.one(Service, ident, owner=owner, noun="service")
-
-
-async def list_services(tx: Tx, owner: int, kinds: Sequence[str] = ()) -> list[Service]:
-    """The account's services, newest first."""
-    where = [Service.api_type.in_(kinds)] if kinds else []
-    return await tx.find(Service, *where, owner=owner, order_by=Service.id.desc())
 
 
 @dataclass(frozen=True)
@@ -152,6 +100,12 @@ def nobody_serves(endpoint: str, kind: Kind | None = None) -> Fault:
     return Fault(errors.UNSUPPORTED_METHOD, f"no service answers under the endpoint {shown!r}")
 
 
+async def list_services(tx: Tx, owner: int, kinds: Sequence[str] = ()) -> list[Service]:
+    """The account's services, newest first."""
+    where = [Service.api_type.in_(kinds)] if kinds else []
+    return await tx.find(Service, *where, owner=owner, order_by=Service.id.desc())
+
+
 async def deployed(
     platform: Platform, tx: Tx, owner: int, endpoint: str, kind: Kind | None = None
 ) -> Answering:
@@ -164,7 +118,7 @@ async def deployed(
         raise Fault(
             errors.UNAVAILABLE,
             f"service {endpoint!r} is {service.status}" + (f": {service.reason}" if service.reason else ""),
-            "wait until it is Done" if service.status in ("New", "Deploying") else "deploy it again",
+            WHAT_TO_DO[ServiceStatus(service.status)],
         )
     want = await want_of(platform, tx, service)
     return Answering(
@@ -172,18 +126,30 @@ async def deployed(
         service_id=service.id,
         name=service.uri,
         kind=kind or own,
-        max_chars=platform.catalogue.entries[want.entry].context * CHARS_PER_TOKEN,
+        max_chars=platform.fleet.entry_of(want).context * CHARS_PER_TOKEN,
     )
 
 
 async def want_of(platform: Platform, tx: Tx, service: Service) -> Want:
     """What the fleet must run for a service."""
-    version = await models.version(tx, None, service.version_id)
+    return await want_of_version(platform, await models.version(tx, None, service.version_id))
+
+
+async def of_version(platform: Platform, version: ModelVersion) -> Answering:
+    """Who answers for a model version that no service needs to be deployed for."""
+    want = await want_of_version(platform, version)
+    context = platform.fleet.entry_of(want).context
+    return Answering(want, name=version.public_id, kind="chat", max_chars=context * CHARS_PER_TOKEN)
+
+
+async def want_of_version(platform: Platform, version: ModelVersion) -> Want:
+    """What the fleet must run for a model version."""
     if version.package_file is None:
         raise Fault(errors.UNAVAILABLE, f"model version {version.id} has no package", "publish it again")
     package = await platform.files.local(version.package_file)
     adapter, whole = packages.weights_in(package)
-    return Want(version.entry, Adapter(version.public_id, adapter) if adapter else None, whole)
+    named = Adapter(version.public_id, adapter) if adapter else None
+    return Want(version.entry, named, whole, version.context)
 
 
 def presets(platform: Platform, kinds: Sequence[str] = ()) -> list[tuple[int, Served]]:

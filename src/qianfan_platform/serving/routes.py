@@ -1,53 +1,60 @@
-"""The Service interface: HTTP in, HTTP out."""
+"""The Service interface, V1: HTTP in, HTTP out. V2 is in `v2.py`."""
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from typing import Any, Final
 
 from qianfan.contract import bodies, routes
-from qianfan.contract.enums import ServiceStatus
+from qianfan.contract.enums import DataTemplateType, DeployPoolType, ServiceStatus
+from qianfan.contract.errors import Fault
 from qianfan.contract.routes import inference_path
 from qianfan.contract.times import unix
+from qianfan_platform.accounts.operations import account_name, apps
 from qianfan_platform.catalogue.catalogue import Served
-from qianfan_platform.models import operations as models
+from qianfan_platform.engines.llamacpp.engine import cores
+from qianfan_platform.models.tables import Model, ModelVersion
 from qianfan_platform.web import Call, Router
 
-from . import operations
+from . import deployments, operations
 from .tables import Service
 
 router = Router(aliases={"apiTypeFilter": "apiTypefilter"})
 POLL_AFTER_S = 0.3
 APPROVED = 2
 API_ID_OFFSET = 1_000_000
+PUBLIC: Final = 1  # payType; nothing costs anything here
+PRIVATE: Final = 3
 
 
 @router.v1(routes.SERVICE_APPLY, bodies.CreateService)
 async def apply(call: Call) -> Any:
-    service = await operations.create(call.tx, call.owner, call.body)  # type: ignore[arg-type]
+    service = await deployments.create(call.platform, call.tx, call.owner, call.body)  # type: ignore[arg-type]
     return {"result": True, "serviceId": service.id, "serviceUuid": service.public_id}
 
 
 @router.v1(routes.SERVICE_DETAIL, bodies.ServiceRef, write=False)
 async def detail(call: Call) -> Any:
-    service = await operations.get(call.tx, call.owner, call.body["serviceId"])
-    model = await models.get(call.tx, call.owner, service.model_id)
-    version = await models.version(call.tx, call.owner, service.version_id)
+    service = await deployments.get(call.tx, call.owner, call.body["serviceId"])
+    model = await call.tx.maybe(Model, Model.id == service.model_id)
+    version = await call.tx.maybe(ModelVersion, ModelVersion.id == service.version_id)
     busy = service.status in (ServiceStatus.New.value, ServiceStatus.Deploying.value)
+    number = str(version.version) if version else ""
     return {
         "id": service.id,
         "serviceUuid": service.public_id,
         "name": service.name,
         "description": service.description,
-        "creator": "",
-        "modelId": model.id,
-        "modelName": model.name,
-        "modelType": 0,
-        "templateType": 2000,
-        "iterationId": version.id,
-        "modelVersion": str(version.version),
-        "version": str(version.version),
+        "creator": await account_name(call.tx, call.owner),
+        "modelId": service.model_id,
+        "modelName": model.name if model else "",
+        "modelType": model.model_type if model else 0,
+        "templateType": DataTemplateType.NonSortedConversation.value,
+        "iterationId": service.version_id,
+        "modelVersion": number,
+        "version": number,
         "uri": service.uri,
-        "fullUri": f"{call.base_url}{inference_path(service.api_type, service.uri)}",
+        "fullUri": url_of(call, service),
         "applyStatus": APPROVED,
         "serviceStatus": service.status,
         "sourceType": 1,
@@ -60,7 +67,7 @@ async def detail(call: Call) -> Any:
         "vmConfig": {
             "resourceId": "local",
             "instanceCount": service.replicas,
-            "CPUNum": 0,
+            "CPUNum": cores(),
             "memory": 0,
             "GPUType": "",
             "GPUNum": 0,
@@ -69,18 +76,54 @@ async def detail(call: Call) -> Any:
         "timeout": 600,
         "qps": 0,
         "noAuthAccess": False,
-        "hasDeploying": busy,
+        "hasDeploying": busy or service.update_status == deployments.UPDATING,
         "openDcl": False,
-        "payType": 3,
-        "reason": service.reason,
+        "payType": PRIVATE if service.pool_type == DeployPoolType.PrivateResource.value else PUBLIC,
+        "poolType": service.pool_type,
+        **await engines(call, service),
         "progressDetail": {"pollAfter": POLL_AFTER_S} if busy else {},
     }
+
+
+def url_of(call: Call, service: Service) -> str:
+    """Where it answers; the last two parts are its type and its endpoint."""
+    return f"{call.base_url}{inference_path(service.api_type, service.uri)}"
+
+
+async def engines(call: Call, service: Service) -> dict[str, Any]:
+    """What this platform tells of a service beyond the cloud's fields.
+
+    engines.state: up, asleep (the next request wakes it), waiting (it is on its way), down."""
+    standing = None
+    if service.status in (ServiceStatus.Done.value, ServiceStatus.Deploying.value):
+        with contextlib.suppress(Fault):
+            standing = call.platform.fleet.standing(await operations.want_of(call.platform, call.tx, service))
+    state = (
+        "down" if service.status in (ServiceStatus.Stopped.value, ServiceStatus.Failed.value) else "waiting"
+    )
+    if standing is not None:
+        state = "up" if standing.running else "asleep" if standing.asleep else state
+    return {
+        "reason": service.reason,
+        "updateReason": service.update_reason,
+        "engines": {
+            "state": state,
+            "running": standing.running if standing else 0,
+            "wanted": service.replicas,
+            "warning": standing.warning if standing else "",
+        },
+    }
+
+
+def preset_uuid(number: int) -> str:
+    """The string id of a preset service."""
+    return f"svco-preset{number:06d}"
 
 
 def _preset_item(call: Call, number: int, served: Served) -> dict[str, Any]:
     return {
         "serviceId": str(number),  # digits as text: Go reads a string, Java converts
-        "serviceUuid": f"svco-preset{number:06d}",
+        "serviceUuid": preset_uuid(number),
         "name": served.name,
         "url": f"{call.base_url}{inference_path(served.kind, served.endpoint)}",
         "apiType": served.kind,
@@ -94,7 +137,7 @@ def _own_item(call: Call, service: Service) -> dict[str, Any]:
         "serviceId": str(service.id),
         "serviceUuid": service.public_id,
         "name": service.name,
-        "url": f"{call.base_url}{inference_path(service.api_type, service.uri)}",
+        "url": url_of(call, service),
         "apiType": service.api_type,
         "chargeStatus": "OPENED",
         "versionList": [
@@ -117,3 +160,9 @@ async def list_services(call: Call) -> Any:
         "common": [_preset_item(call, *row) for row in operations.presets(call.platform, kinds)],
         "custom": [_own_item(call, service) for service in own],
     }
+
+
+@router.v1(routes.SERVICE_APP_LIST, write=False)
+async def app_list(call: Call) -> Any:
+    """The account's apps. Their secret keys are shown once, when they are made, and never here."""
+    return {"appList": await apps(call.tx, call.owner)}

@@ -1,66 +1,104 @@
-"""Durable work of deploying: load the weights, and call the service Done only when tokens came out."""
+"""Durable work of services: deploy one, and let one answer with another version without a pause.
+
+A service is Done only when tokens came out, and they were those of its version."""
 
 from __future__ import annotations
 
 from qianfan.contract.enums import ServiceStatus
-from qianfan.contract.errors import BUSY, UNAVAILABLE, Fault
+from qianfan.contract.errors import BUSY, Fault
 from qianfan.contract.lifecycle import SERVICE
-from qianfan_platform.engines.protocol import Sampling
 from qianfan_platform.jobs import Retry, Step, job
+from qianfan_platform.jobs.definitions import reason_of
 from qianfan_platform.models import operations as models
 from qianfan_platform.platform import Platform
-from qianfan_platform.store import utc_now
+from qianfan_platform.store import Tx, utc_now
 
-from . import operations
+from . import deployments, operations, proof
 from .fleet import Want
 from .tables import Service
 
 WEIGHTS_RETRY_S = 2.0
-PROBE = [{"role": "user", "content": "hi"}]
 
 
 async def _failed(step: Step, error: BaseException, *, service_id: int) -> None:
-    reason = error.text if isinstance(error, Fault) else str(error) or type(error).__name__
+    """Failed, and nothing is left behind: no engine, no adapter."""
     async with step.transaction() as tx:
-        service = await operations.get(tx, None, service_id)
-        await tx.move(service, SERVICE, ServiceStatus.Failed, reason=reason)
+        service = await _now(tx, service_id)
+        if service is not None and service.status == ServiceStatus.Deploying:
+            await tx.move(service, SERVICE, ServiceStatus.Failed, reason=reason_of(error), broken=False)
+        tx.after_commit(step.platform.fleet.tell_changed)
 
 
 @job("serving.deploy", on_failure=_failed)
 async def deploy(step: Step, *, service_id: int) -> None:
     """New → Deploying → Done."""
     platform: Platform = step.platform
-    await _begin(step, service_id)
+    async with step.transaction() as tx:
+        service = await _now(tx, service_id)
+        if service is not None and service.status == ServiceStatus.New:
+            await tx.move(service, SERVICE, ServiceStatus.Deploying)
+        tx.after_commit(platform.fleet.tell_changed)
+    if service is None or service.status != ServiceStatus.Deploying:
+        return  # it was stopped or deleted
+    await _up(platform, service.version_id, service.replicas)
+    async with step.transaction(last=True) as tx:
+        service = await _now(tx, service_id)
+        if service is not None and service.status == ServiceStatus.Deploying:
+            await tx.move(service, SERVICE, ServiceStatus.Done, online_at=utc_now(), broken=False, reason="")
+            await deployments.count(tx, service.version_id)
+        tx.after_commit(platform.fleet.tell_changed)
+
+
+async def _not_updated(step: Step, error: BaseException, *, service_id: int) -> None:
+    """The old version goes on."""
+    async with step.transaction() as tx:
+        service = await _now(tx, service_id)
+        if service is not None and service.next_version_id is not None:
+            given_up, service.next_version_id = service.next_version_id, None
+            service.update_status, service.update_reason = deployments.UPDATE_FAILED, reason_of(error)
+            await tx.session.flush()
+            await deployments.count(tx, given_up)
+        tx.after_commit(step.platform.fleet.tell_changed)
+
+
+@job("serving.update", on_failure=_not_updated)
+async def update(step: Step, *, service_id: int) -> None:
+    """Load and prove the next version beside the one that answers, then let it answer."""
+    platform: Platform = step.platform
     async with platform.store.reading() as tx:
-        want = await operations.want_of(platform, tx, await operations.get(tx, None, service_id))
+        service = await _now(tx, service_id)
+    if service is None or service.next_version_id is None:
+        return
+    following = service.next_version_id
+    await _up(platform, following, service.replicas)
+    async with step.transaction(last=True) as tx:
+        service = await _now(tx, service_id)
+        if service is not None and service.next_version_id == following:
+            before, service.version_id = service.version_id, following
+            service.model_id = (await models.version(tx, None, following)).model_id
+            service.next_version_id, service.update_status, service.update_reason = None, "", ""
+            await tx.session.flush()
+            for version in (before, following):
+                await deployments.count(tx, version)
+        tx.after_commit(platform.fleet.tell_changed)
+
+
+async def _up(platform: Platform, version_id: int, replicas: int) -> Want:
+    """Engines that serve a version, proven. Raises Fault, Retry while the weights are on their way."""
+    async with platform.store.reading() as tx:
+        version = await models.version(tx, None, version_id)
+    want = await operations.want_of_version(platform, version)
     try:
-        tokens = await _probe(platform, want)
+        await platform.fleet.bring(want, replicas)
+        await proof.prove(platform, want, await proof.cases(platform, version_id))
     except Fault as fault:
+        platform.fleet.release(want)
         if fault.row is BUSY:  # the weights are still on their way
             raise Retry(WEIGHTS_RETRY_S) from fault
         raise
-    if not tokens:
-        raise Fault(UNAVAILABLE, "the engine is up but gave no token", "see the server's log")
-    async with step.transaction(last=True) as tx:
-        service = await operations.get(tx, None, service_id)
-        await tx.move(service, SERVICE, ServiceStatus.Done, online_at=utc_now())
-        count = await tx.count(
-            Service, Service.version_id == service.version_id, Service.status != ServiceStatus.Stopped.value
-        )
-        await models.mark_serving(tx, service.version_id, count)
+    return want
 
 
-async def _probe(platform: Platform, want: Want) -> int:
-    """How many tokens came out of a short answer."""
-    tokens = 0
-    async with platform.fleet.use(want) as (engine, adapter):
-        async for delta in engine.generate(PROBE, Sampling(max_tokens=4, temperature=0.0), adapter=adapter):
-            tokens = delta.completion_tokens or tokens
-    return tokens
-
-
-async def _begin(step: Step, service_id: int) -> None:
-    async with step.transaction() as tx:
-        service = await operations.get(tx, None, service_id)
-        if service.status == ServiceStatus.New:
-            await tx.move(service, SERVICE, ServiceStatus.Deploying)
+async def _now(tx: Tx, service_id: int) -> Service | None:
+    """The service as it is now; None when it was deleted."""
+    return await tx.maybe(Service, Service.id == service_id)

@@ -1,13 +1,14 @@
-"""Rows of services: the desired state. What runs is `fleet.py`'s business."""
+"""Rows of services: the desired state. `broken` and Done ones are kept up by `reconciler.py`; what runs is `fleet.py`'s business."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy.orm import Mapped, mapped_column
 
 from qianfan.contract.enums import ServiceStatus
-from qianfan_platform.store import Row, UtcTime
+from qianfan_platform.store import Json, Row, UtcTime
 
 
 class Service(Row):
@@ -26,5 +27,15 @@ class Service(Row):
     pool_type: Mapped[int]
     status: Mapped[str] = mapped_column(default=ServiceStatus.New.value)
     reason: Mapped[str] = mapped_column(default="")
+    broken: Mapped[bool] = mapped_column(
+        default=False, server_default="0"
+    )  # Failed, but tried again by itself
     online_at: Mapped[datetime | None] = mapped_column(UtcTime)
     job_id: Mapped[int | None]
+    next_version_id: Mapped[int | None] = mapped_column(index=True)  # while it is being updated
+    update_status: Mapped[str] = mapped_column(default="", server_default="")  # Updating, Failed
+    update_reason: Mapped[str] = mapped_column(default="", server_default="")
+    update_job_id: Mapped[int | None]
+    terms: Mapped[Any] = mapped_column(
+        Json, nullable=True
+    )  # V2's resourceConfig and billing, as they were sent

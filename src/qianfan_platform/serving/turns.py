@@ -13,6 +13,10 @@ MOST_WAITING_EACH: Final = 128  # of one owner at one engine
 WAIT_S: Final = 120.0
 
 
+class Moved(Exception):
+    """The engine waited for is no longer the one to wait for: choose again."""
+
+
 class Turns:
     """Places at one engine. Not for threads: it belongs to one event loop.
 
@@ -35,7 +39,7 @@ class Turns:
     async def take(self, who: int) -> None:
         """A place, now or when it is `who`'s turn. Give it back with `leave`.
 
-        Raises Fault(BUSY) when too many wait already, or the turn did not come in time."""
+        Raises Fault(BUSY) when too many wait already, or the turn did not come in time; Moved after `move_on`."""
         if self.inside < self._parallel and not self.waiting:
             self.inside += 1
             return
@@ -74,6 +78,19 @@ class Turns:
             if not turn.done():
                 self.inside += 1
                 turn.set_result(None)
+
+    def move_on(self) -> None:
+        """Send those who wait away with Moved, in the order in which their turns would have come."""
+        while self._queues:
+            who, queue = next(iter(self._queues.items()))
+            turn = queue.popleft()
+            if queue:
+                self._queues.move_to_end(who)
+            else:
+                del self._queues[who]
+            if not turn.done():
+                turn.set_exception(Moved())
+        self.waiting = 0
 
     def _forget(self, who: int, turn: asyncio.Future[None]) -> None:
         queue = self._queues.get(who)

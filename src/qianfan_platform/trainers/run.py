@@ -10,11 +10,13 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from qianfan_platform.trainers.protocol import Event, OnEvent, Outcome, TrainSpec
+from qianfan_platform.trainers.sinks.host import Sinks
+from qianfan_platform.trainers.sinks.tensorboard import Curves
 
 NEEDED = ("torch", "transformers", "peft", "safetensors", "psutil")
 STOP_WITHIN = 60.0  # seconds until a child that does not stop is killed
@@ -40,11 +42,20 @@ def missing() -> str | None:
     return ", ".join(absent) or None
 
 
-async def run(spec: TrainSpec, on_event: OnEvent, stop: asyncio.Event) -> Outcome:
+async def run(
+    spec: TrainSpec,
+    on_event: OnEvent,
+    stop: asyncio.Event,
+    *,
+    sinks: Sequence[str] = (),
+) -> Outcome:
     """Train in a child process until it ends; each event is awaited in order.
 
     Setting `stop` ends the run within seconds, with a checkpoint. Cancelling kills the child, and the
-    same spec goes on from its last checkpoint later. Never raises for what the child does."""
+    same spec goes on from its last checkpoint later. Never raises for what the child does.
+
+    sinks: where its figures go besides, "NAME" or "NAME=TARGET" each (see sinks.protocol). TensorBoard files
+    are written to "tensorboard" in its work folder."""
     absent = missing()
     if absent:
         return Outcome("failed", reason=f"training needs {absent}: pip install 'open-qianfan[train]'")
@@ -55,16 +66,57 @@ async def run(spec: TrainSpec, on_event: OnEvent, stop: asyncio.Event) -> Outcom
         spec_file.write_text(json.dumps(spec.to_json(), indent=1), encoding="utf-8")
     except OSError as error:
         return Outcome("failed", reason=f"the run's folder cannot be written ({error.strerror})")
-    child = await Child.start(spec, spec_file)
+    drawn = Curves(spec.work / "tensorboard")
+    others = Sinks(sinks, spec, on_event)
+
+    async def tell(event: Event) -> None:
+        drawn.take(event)
+        await others.take(event)
+        await on_event(event)
+
     try:
-        return await child.watch(on_event, stop)
+        await others.start()
+        child = await Child.start(spec, spec_file)
+        try:
+            outcome = await child.watch(tell, stop)
+        finally:
+            await child.end()
+        await others.finish(outcome.status)
+        return outcome
     finally:
-        await child.end()
+        drawn.close()
+        others.end()
+
+
+async def export(work: Path, step: int, out: Path) -> str | None:
+    """Make a result folder `out` of a checkpoint that a run has kept; in words why not, else None.
+
+    work: the folder of the run, with its spec.json, and its base and rows where they were."""
+    command = (sys.executable, "-P", "-m", "qianfan_platform.trainers.child.export")
+    process = await asyncio.create_subprocess_exec(
+        *(*command, str(work.absolute() / "spec.json"), str(step), str(out.absolute())),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env=environment(os.environ, json.loads((work / "spec.json").read_bytes())["threads"]),
+        start_new_session=True,
+    )
+    try:
+        said, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await asyncio.shield(process.wait())
+    lines = said.decode(errors="replace").strip().splitlines()
+    with contextlib.suppress(ValueError, IndexError, TypeError, AttributeError):
+        failed: str | None = json.loads(lines[-1]).get("failed")
+        return failed
+    return f"the process ended with code {process.returncode}: {lines[-1][:300] if lines else 'no word'}"
 
 
 def absolute(spec: TrainSpec) -> TrainSpec:
     """The same spec with paths that hold from anywhere."""
-    names = ("base", "rows", "work", "start_from", "resume_from")
+    names = ("base", "rows", "work", "start_from", "resume_from", "cache")
     paths = {name: path and path.absolute() for name in names for path in [getattr(spec, name)]}
     return replace(spec, **paths)
 

@@ -8,136 +8,199 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from qianfan.contract import errors
+from qianfan.contract.enums import TrainMode
 from qianfan.contract.errors import Fault
-from qianfan.contract.train_types import TrainType
-from qianfan_platform.trainers.protocol import Hyper
+from qianfan.contract.train_types import Limit, TrainType
+from qianfan_platform.trainers.protocol import Hyper, Method
+
+from . import keys
 
 V2_METHODS: Final = {"FullFineTuning": "ALL", "LoRA": "LoRA", "PromptTuning": "P-tuning"}
 # AdamW moves each weight by about the learning rate a step, whatever the loss. A sum over the steps below this
 # hardly changes a model: 60 steps at 2e-3 (sum 0.12) learn a table of facts, 4 steps at 2e-5 change no answer.
-LEAST_MOVEMENT: Final = {"LoRA": 0.02, "ALL": 0.002}
+LEAST_MOVEMENT: Final = {"LoRA": 0.02, "ALL": 0.002, "P-tuning": 0.1}
+# What the documented trainer sends beside hyper-parameters.
+NO_HYPER: Final = frozenset({"peftType", "trainsetRate", "extras"})
 
 
 @dataclass(frozen=True)
 class Plan:
     """A checked configuration. `hyper` is complete; `warnings` are for the user's eyes."""
 
-    method: str
+    method: Method
     hyper: Hyper
+    seed: int
     checkpoint_steps: int | None  # None: by time
+    checkpoints_kept: int
     warnings: tuple[str, ...]
 
 
-def _refuse(field: str, value: Any, allowed: str) -> Fault:
-    return Fault(errors.BAD_TRAIN_CONFIG, f"trainConfig.{field} is {value!r}", f"it must be {allowed}")
+@dataclass(frozen=True)
+class Wish:
+    """What is asked for. method: in the words of either generation, None for the default of the train type.
+
+    v2: asked through the V2 interface, so that its defaults hold."""
+
+    mode: TrainMode
+    method: str | None
+    config: Mapping[str, Any]
+    v2: bool = False
 
 
-def _number(config: Mapping[str, Any], field: str, low: float, high: float, *, whole: bool) -> Any:
-    value = config.get(field)
-    if value is None:
-        return None
-    if isinstance(value, str):
-        try:
-            value = int(value) if whole else float(value)
-        except ValueError:
-            raise _refuse(field, value, "a number") from None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _refuse(field, value, "a number")
-    if whole and value != int(value):
-        raise _refuse(field, value, "a whole number")
-    if not low <= value <= high:
-        raise _refuse(field, value, f"between {low:g} and {high:g}")
-    return int(value) if whole else float(value)
+def mode_of(word: str) -> TrainMode:
+    """The mode. Raises Fault(BAD_TRAIN_CONFIG) for one that is not trained here, such as KTO."""
+    try:
+        return TrainMode(word)
+    except ValueError:
+        known = ", ".join(mode.value for mode in TrainMode)
+        raise Fault(
+            errors.BAD_TRAIN_CONFIG, f"trainMode {word!r} is not trained here", f"it must be one of {known}"
+        ) from None
 
 
-def _method(train_type: TrainType, asked: str | None) -> str:
+def method_of(train_type: TrainType, asked: str | None) -> Method:
+    """The method in the words of V1. Raises Fault(BAD_TRAIN_CONFIG)."""
     method = V2_METHODS.get(asked or "", asked) or train_type.defaults.get("peftType", "LoRA")
-    if method not in ("ALL", "LoRA", "P-tuning"):
-        raise Fault(errors.BAD_TRAIN_CONFIG, f"peftType is {asked!r}", "it must be LoRA or ALL")
-    if method == "P-tuning":
+    if method not in keys.ALL_METHODS:
         raise Fault(
             errors.BAD_TRAIN_CONFIG,
-            "P-tuning cannot be served by this platform's engines yet",
-            "use peftType LoRA, which costs as little and learns more",
+            f"peftType is {asked!r}",
+            f"it must be one of {', '.join(keys.ALL_METHODS)}",
         )
-    return method
+    return cast(Method, method)
 
 
-def resolve(
-    train_type: TrainType, peft: str | None, config: Mapping[str, Any], *, context: int, records: int
-) -> Plan:
-    """The run that `config` asks for.
+def defaults(train_type: TrainType, mode: TrainMode, method: str, *, v2: bool) -> dict[str, Any]:
+    """What holds where the caller says nothing, by names of the wire.
+
+    V1 has one row of defaults for a train type, of its default method; all else is of the V2 table."""
+    own = {name: value for name, value in train_type.defaults.items() if name != "peftType"}
+    if mode is TrainMode.SFT and not v2 and method == train_type.defaults.get("peftType", "LoRA"):
+        return own
+    tuning = train_type.tuning(mode.value, method)
+    if tuning is None or tuning.defaults is None:
+        own.pop("learningRate", None)  # it is of another method or mode
+        table = own
+    else:
+        table = dict(tuning.defaults)
+    for name, limit in tuning.limits.items() if tuning else ():
+        value = keys.BY_NAME[name].default
+        if name not in table and value is not None and not limit.holds(value):
+            table[name] = limit.nearest(value)
+    return table
+
+
+def resolve(train_type: TrainType, wish: Wish, *, context: int, records: int, stand_in: bool = True) -> Plan:
+    """The run that `wish` asks for.
 
     context: tokens that the model which really trains can take. records: samples in the training sets.
+    stand_in: another model trains under this name, so that the cloud's ranges are told.
     Raises Fault(BAD_TRAIN_CONFIG) naming the field, its value, and what would be right."""
-    method = _method(train_type, peft)
-    given = {**train_type.defaults, **{key: value for key, value in config.items() if value is not None}}
-    warnings = _cloud_ranges(train_type, config)
+    method = method_of(train_type, wish.method)
+    config = {name: value for name, value in wish.config.items() if value is not None}
+    given = {**defaults(train_type, wish.mode, method, v2=wish.v2), **config}
+    # All are read for their refusals: a wrong rank is an error also where another method ignores it.
+    read = {key.name: key.read(given) for key in keys.KEYS}
+    warnings = _cloud_ranges(train_type, wish.mode, method, config, v2=wish.v2) if stand_in else []
+    warnings += _without_effect(config, wish.mode, method)
+    if wish.mode is TrainMode.DPO and read["tooLong"] == "split":
+        raise keys.BY_NAME["tooLong"].refuse(
+            "split", "refuse, drop or truncate: a preference cannot be split"
+        )
 
-    epochs = _number(given, "epoch", 1, 1000, whole=True) or 1
-    batch = _number(given, "batchSize", 1, 512, whole=True) or 8
-    rate = _number(given, "learningRate", 1e-12, 1.0, whole=False) or 1e-3
-    length = _number(given, "maxSeqLen", 16, 1 << 20, whole=True) or min(4096, context)
+    def value(name: str) -> Any:
+        return keys.BY_NAME[name].default if read[name] is None else read[name]
+
+    scheduler = value("schedulerName")
+    if scheduler == "polynomial":
+        warnings.append("schedulerName polynomial is taken with power 1, which is linear")
+    warmup = 0.0 if scheduler == "constant" and read["warmupRatio"] is None else value("warmupRatio")
+    length = read["maxSeqLen"] or min(4096, context)
     if length > context:
         warnings.append(
             f"maxSeqLen {length} is more than the {context} tokens this model takes; {context} is used"
         )
         length = context
-    scheduler = str(given.get("schedulerName", "linear"))
-    if scheduler not in ("linear", "cosine", "constant", "constant_with_warmup"):
-        raise _refuse("schedulerName", scheduler, "linear, cosine, constant or constant_with_warmup")
-    default = Hyper()
-    # Called for their refusals too: a wrong rank is an error also where another method ignores it.
-    rank = _number(given, "loraRank", 1, 512, whole=True) or default.lora_rank
-    alpha = _number(given, "loraAlpha", 1, 4096, whole=True) or 2 * rank
-    dropout = _number(given, "loraDropout", 0, 0.9, whole=False) or 0.0
-    decay = _number(given, "weightDecay", 0, 1, whole=False) or 0.0
-    warmup = _number(given, "warmupRatio", 0, 0.9, whole=False)
+    rank = value("loraRank")
     hyper = Hyper(
-        epochs=epochs,
-        batch_size=batch,
-        learning_rate=rate,
+        epochs=value("epoch"),
+        batch_size=value("batchSize"),
+        learning_rate=read["learningRate"] or keys.rate(wish.mode.value, method),
         max_seq_len=length,
-        warmup_ratio=default.warmup_ratio if warmup is None else warmup,
-        weight_decay=decay,
-        scheduler="constant" if scheduler.startswith("constant") else scheduler,  # type: ignore[arg-type]
+        warmup_ratio=warmup,
+        weight_decay=value("weightDecay"),
+        scheduler=_schedule(scheduler),
         lora_rank=rank,
-        lora_alpha=alpha,
-        lora_dropout=dropout,
-        too_long=_too_long(given),
-        logging_steps=_number(given, "loggingSteps", 1, 10_000, whole=True) or 1,
+        lora_alpha=read["loraAlpha"] or 2 * rank,
+        lora_dropout=value("loraDropout"),
+        lora_targets=_targets(read),
+        virtual_tokens=value("virtualTokens"),
+        beta=value("beta"),
+        too_long=value("tooLong"),
+        logging_steps=value("loggingSteps"),
     )
-    steps = epochs * max(1, -(-records // batch))
-    if steps * rate < LEAST_MOVEMENT[method]:
-        better = "1e-3" if method == "LoRA" else "1e-4"
-        passes = max(epochs, min(100, -(-40 * epochs // steps)))
-        warnings.append(
-            f"{steps} steps at learning rate {rate:g} can hardly change the model; one that learns: "
-            f"TrainConfig(epoch={passes}, batch_size={batch}, learning_rate={better}, peft_type={method!r})"
-        )
-    every = _number(given, "checkpointSteps", 1, 1_000_000, whole=True)
-    return Plan(method, hyper, every, tuple(warnings))
+    warnings += _hardly_learns(hyper, wish.mode, method, records)
+    return Plan(
+        method, hyper, value("seed"), read["checkpointSteps"], value("checkpointsKept"), tuple(warnings)
+    )
 
 
-def _too_long(given: Mapping[str, Any]) -> Any:
-    policy = given.get("tooLong", "refuse")
-    if policy not in ("refuse", "drop", "truncate"):
-        raise _refuse("tooLong", policy, "refuse, drop or truncate")
-    return policy
+def _schedule(name: str) -> Any:
+    if name.startswith("constant"):
+        return "constant"
+    return "cosine" if name == "cosine" else "linear"
 
 
-def _cloud_ranges(train_type: TrainType, config: Mapping[str, Any]) -> list[str]:
+def _targets(read: Mapping[str, Any]) -> tuple[str, ...]:
+    if read["loraTargetModules"]:
+        return tuple(read["loraTargetModules"])
+    return ("q_proj", "v_proj") if read["loraAllLinear"] == "False" else ()
+
+
+def _hardly_learns(hyper: Hyper, mode: TrainMode, method: str, records: int) -> list[str]:
+    steps = hyper.epochs * max(1, -(-records // hyper.batch_size))
+    share = keys.DPO_SHARE if mode is TrainMode.DPO else 1
+    if steps * hyper.learning_rate >= LEAST_MOVEMENT[method] * share:
+        return []
+    passes = max(hyper.epochs, min(100, -(-40 * hyper.epochs // steps)))
+    return [
+        f"{steps} steps at learning rate {hyper.learning_rate:g} can hardly change the model; one that learns: "
+        f"TrainConfig(epoch={passes}, batch_size={hyper.batch_size}, "
+        f"learning_rate={keys.rate(mode.value, method):g}, peft_type={method!r})"
+    ]
+
+
+def _cloud_ranges(
+    train_type: TrainType, mode: TrainMode, method: str, config: Mapping[str, Any], *, v2: bool
+) -> list[str]:
+    """What the cloud would not take for this name: the method, or a value."""
+    tuning = train_type.tuning(mode.value, method)
+    first = mode is TrainMode.SFT and not v2  # V1 has one row of ranges for all methods
+    if not (method in train_type.peft if first else tuning):
+        return [
+            f"the cloud does not offer {mode.value} by {method} for {train_type.name}; this platform goes on"
+        ]
+    limits: Mapping[str, Limit] = {name: Limit(low, high) for name, (low, high) in train_type.ranges.items()}
+    if not first and tuning is not None:
+        limits = tuning.limits
+    return [
+        f"the cloud takes {name} of {train_type.name} {limit}, not {config[name]}; this platform goes on"
+        for name, limit in limits.items()
+        if name in config and not limit.holds(config[name])
+    ]
+
+
+def _without_effect(config: Mapping[str, Any], mode: TrainMode, method: str) -> list[str]:
     found = []
-    for field, (low, high) in train_type.ranges.items():
-        value = config.get(field)
-        if isinstance(value, int | float) and not isinstance(value, bool) and not low <= value <= high:
-            found.append(
-                f"the cloud takes {field} of {train_type.name} from {low:g} to {high:g}, not {value:g}; "
-                "this platform goes on"
-            )
+    for name in config:
+        key = keys.BY_NAME.get(name)
+        if key is None and name not in NO_HYPER:
+            found.append(f"{name} is no hyper-parameter of this platform: it is kept, and has no effect")
+        elif key is not None and (method not in key.methods or mode.value not in key.modes):
+            found.append(f"{name} has no effect in {mode.value} by {method}")
     return found
 
 

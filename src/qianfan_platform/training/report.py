@@ -7,8 +7,10 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
+from qianfan_platform.datasets import trainable
 from qianfan_platform.store import Store, utc_now
 
+from . import estimates
 from .tables import TrainLine, TrainRun
 
 FLUSH_S: Final = 0.5  # lines are written in one transaction at least this often
@@ -28,6 +30,8 @@ class Report:
         self._noted = ""
         self._changed = False
         self._warnings: list[str] = []
+        self._estimate: dict[str, Any] | None = None
+        self._happened: dict[str, Any] | None = None
         self._writing = asyncio.Lock()
 
     @classmethod
@@ -48,6 +52,10 @@ class Report:
 
     async def take(self, event: dict[str, Any]) -> None:
         """Take one event of the trainer."""
+        if event.get("kind") == "plan" and event.get("estimate"):
+            async with self._store.reading() as tx:
+                run = await tx.one(TrainRun, self._run_id)
+                event = {**event, "estimate": await estimates.corrected(tx, run, event["estimate"])}
         self._add(event)
 
     def _add(self, event: dict[str, Any]) -> None:
@@ -58,14 +66,28 @@ class Report:
         self._lines.append(TrainLine(run_id=self._run_id, n=self._n, at=utc_now(), event=event))
         if kind in ("step", "eval", "plan", "ledger", "finished"):
             self._live[kind] = {key: value for key, value in event.items() if key != "kind"}
-        if kind == "ledger":
+            if kind in ("step", "eval"):
+                self._live.setdefault(f"first_{kind}", self._live[kind])
+        if kind == "checkpoint":
+            self._keep_checkpoint(event)
+        elif kind == "ledger":
             self._live["note"] = "measuring time and memory"
         elif kind == "step":
             self._phase = "training"
+        elif kind == "plan" and not event.get("resumed_step"):
+            self._estimate = event.get("estimate")
         elif kind == "finished":
             self._phase = "saving"
+            took = event.get("took") or event
+            self._happened = {name: took.get(name) for name in ("seconds", "memory_mib")}
         elif kind == "log" and event.get("level") == "warning":
             self._warnings.append(str(event.get("text", "")))
+
+    def _keep_checkpoint(self, event: dict[str, Any]) -> None:
+        """The losses at the checkpoints that are there now, by step."""
+        known = {**self._live.get("checkpoints", {}), str(event["step"]): {"loss": event.get("loss")}}
+        there = {str(step) for step in event.get("checkpoints") or known}
+        self._live["checkpoints"] = {step: figures for step, figures in known.items() if step in there}
 
     async def keep_flushing(self) -> None:
         """Flush for ever; cancel to end it."""
@@ -88,20 +110,24 @@ class Report:
                 run.live = dict(self._live)
                 if run.status == "Running":
                     run.phase = self._phase
+                run.estimate = run.estimate or self._estimate
+                # Of a run that began in the middle the time says nothing of a whole one.
+                if run.estimate and self._happened and run.resumes is None:
+                    run.happened = self._happened
                 fresh = [text for text in warnings if text not in run.warnings]
                 if fresh:
                     run.warnings = [*run.warnings, *fresh]
 
     def in_words_of_the_data(self, reason: str) -> str:
-        """`reason` with "sample 7" told as the line of the dataset it came from, when there are several."""
-        if len(self._parts) < 2:
+        """`reason` with "sample 7" told as the line of the dataset it came from, where that is another number."""
+        if len(self._parts) < 2 and all(part.get("rate", 1) == 1 for part in self._parts):
             return reason
 
         def told(found: re.Match[str]) -> str:
-            line = int(found[1])
-            for part in self._parts:
-                if part["first"] <= line <= part["last"]:
-                    return f"sample {line} (line {line - part['first'] + 1} of dataset {part['dataset']}, {part['name']})"
-            return found[0]
+            place = trainable.origin(self._parts, int(found[1]))
+            if place is None:
+                return found[0]
+            part, line = place
+            return f"sample {found[1]} (line {line} of dataset {part['dataset']}, {part['name']})"
 
         return re.sub(r"sample (\d+)", told, reason)

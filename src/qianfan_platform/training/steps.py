@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from qianfan.contract.enums import TrainStatus
+from qianfan.contract.enums import TrainMode, TrainStatus
 from qianfan.contract.errors import Fault
 from qianfan.contract.lifecycle import TRAIN_RUN
-from qianfan_platform.datasets import operations as datasets
+from qianfan_platform.datasets import trainable
+from qianfan_platform.datasets.trainable import Share
 from qianfan_platform.jobs import Step, job
 from qianfan_platform.platform import Platform
 from qianfan_platform.store import utc_now
-from qianfan_platform.trainers.protocol import Hyper, TrainSpec
 from qianfan_platform.trainers.run import run as train
 
-from . import operations
+from . import operations, places, specs
+from .places import work_of
 from .report import Report
 from .tables import TrainRun
 
@@ -26,11 +29,6 @@ log = logging.getLogger("qianfan_platform.training")
 
 class TrainerFailed(Exception):
     """The trainer ended without a result; the text says why."""
-
-
-def work_of(platform: Platform, run: TrainRun) -> Path:
-    """Folder of a run: rows, checkpoints, result."""
-    return platform.settings.work / "runs" / run.public_id
 
 
 async def _failed(step: Step, error: BaseException, *, run_id: int) -> None:
@@ -48,12 +46,13 @@ async def run(step: Step, *, run_id: int) -> None:
     """Train. Each step's result is recorded, so that a restarted server does none of them twice."""
     platform: Platform = step.platform
     await _begin(step, run_id)
-    parts = await step("rows", _rows, platform, run_id)
+    parts = await step("rows", _rows, step, platform, run_id)
     base = await _weights(step, platform, run_id)
     result = await step("train", _train, step, platform, run_id, base, parts)
     if result is None:
         return  # stopped: the row says so already
     kept = await step("keep", _keep, platform, result)
+    files = await step("files", _files, platform, run_id, kept)
     async with step.transaction(last=True) as tx:
         row = await operations.finished(tx, run_id)
         if row.status == TrainStatus.Running:  # else it was stopped in its last moment
@@ -62,11 +61,13 @@ async def run(step: Step, *, run_id: int) -> None:
                 TRAIN_RUN,
                 TrainStatus.Finish,
                 result_file=kept,
+                files=files,
                 phase="done",
                 finished_at=utc_now(),
             )
     # The result lives in files now; checkpoints are only good for a run that did not finish.
     await asyncio.to_thread(shutil.rmtree, Path(result).parent, ignore_errors=True)
+    await _tidy(platform, row.resumes)
 
 
 async def _begin(step: Step, run_id: int) -> None:
@@ -82,10 +83,16 @@ async def _begin(step: Step, run_id: int) -> None:
     await report.flush()
 
 
-async def _rows(platform: Platform, run_id: int) -> list[dict[str, object]]:
+async def _rows(step: Step, platform: Platform, run_id: int) -> list[dict[str, Any]]:
     async with platform.store.reading() as tx:
         row = await operations.finished(tx, run_id)
-    return await datasets.write_rows(platform, row.trainset, work_of(platform, row) / "rows.jsonl")
+    rates = row.rates or [1.0] * len(row.trainset)
+    shares = [Share(dataset, rate) for dataset, rate in zip(row.trainset, rates, strict=True)]
+    into = work_of(platform, row) / "rows.jsonl"
+    parts = await trainable.mix(platform, shares, into, TrainMode(row.train_mode), row.seed)
+    async with step.transaction() as tx:
+        (await operations.finished(tx, run_id)).parts = parts
+    return parts
 
 
 async def _weights(step: Step, platform: Platform, run_id: int) -> Path:
@@ -104,30 +111,20 @@ async def _weights(step: Step, platform: Platform, run_id: int) -> Path:
 
 
 async def _train(
-    step: Step, platform: Platform, run_id: int, base: Path, parts: list[dict[str, object]]
+    step: Step, platform: Platform, run_id: int, base: Path, parts: list[dict[str, Any]]
 ) -> str | None:
     async with platform.store.reading() as tx:
         row = await operations.finished(tx, run_id)
         before = await operations.finished(tx, row.resumes) if row.resumes else None
     work = work_of(platform, row)
-    spec = TrainSpec(
-        base=base,
-        rows=work / "rows.jsonl",
-        work=work,
-        method="ALL" if row.peft_type == "ALL" else "LoRA",
-        hyper=Hyper(**row.hyper),
-        held_out=row.trainset_rate / 100,
-        seed=row.seed,
-        threads=row.threads,
-        dtype="float32" if row.dtype == "float32" else "bfloat16",
-        checkpoint_steps=row.checkpoint_steps,
-        resume_from=_newest_checkpoint(work_of(platform, before)) if before else None,
-    )
+    spec = await specs.spec(platform, row, base=base, rows=work / "rows.jsonl", work=work)
+    if before:
+        spec = replace(spec, resume_from=places.newest_checkpoint(work_of(platform, before)))
     report = await Report.open(platform.store, run_id, parts)
     report.note("starting the trainer")
     keeper = asyncio.create_task(report.keep_flushing())
     try:
-        outcome = await train(spec, report.take, step.cancelled)
+        outcome = await train(spec, report.take, step.cancelled, sinks=platform.settings.train_sinks)
     finally:
         keeper.cancel()
         await report.flush()
@@ -136,15 +133,39 @@ async def _train(
     return str(outcome.result) if outcome.status == "finished" else None
 
 
-def _newest_checkpoint(work: Path) -> Path | None:
-    folder = work / "checkpoints"
-    whole = (
-        [path for path in folder.glob("*") if path.is_dir() and path.name.isdigit()]
-        if folder.is_dir()
-        else []
-    )
-    return max(whole, key=lambda path: int(path.name), default=None)
-
-
 async def _keep(platform: Platform, result: str) -> str:
     return (await platform.files.put_path(Path(result), name="result")).id
+
+
+async def _files(platform: Platform, run_id: int, result: str) -> dict[str, str]:
+    """What stays of a run beside its result. Checkpoints do when they were asked for: each costs a copy."""
+    async with platform.store.reading() as tx:
+        row = await operations.finished(tx, run_id)
+    work, done = work_of(platform, row), row.live.get("finished", {})
+    files = await places.keep(platform, work, row.owner_id)
+    if row.train_config.get("checkpointsKept"):
+        steps = [step for step in done.get("checkpoints") or () if step != done.get("step")]
+        kept, failed = await places.keep_checkpoints(platform, work, steps)
+        files |= kept
+        report = await Report.open(platform.store, run_id)
+        for text in failed:
+            await report.take({"kind": "log", "level": "warning", "text": text})
+        await report.flush()
+    if done.get("step") is not None:
+        files[f"{places.CHECKPOINT}{done['step']}"] = result
+    return files
+
+
+async def _tidy(platform: Platform, run_id: int | None) -> None:
+    """Nobody goes on from the stopped runs before a finished one: keep their ledgers, free their checkpoints."""
+    while run_id is not None:
+        async with platform.store.reading() as tx:
+            row = await tx.maybe(TrainRun, TrainRun.id == run_id)
+        if row is None:
+            return
+        kept = await places.keep(platform, work_of(platform, row), row.owner_id)
+        if kept:
+            async with platform.store.transaction() as tx:
+                (await operations.finished(tx, row.id)).files = kept
+        await asyncio.to_thread(shutil.rmtree, work_of(platform, row), ignore_errors=True)
+        run_id = row.resumes

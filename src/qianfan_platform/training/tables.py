@@ -23,6 +23,7 @@ class TrainTask(Row):
     base_train_type: Mapped[str] = mapped_column(default="")
     train_type: Mapped[str] = mapped_column(default="")
     train_mode: Mapped[str] = mapped_column(default="SFT")
+    preset: Mapped[Any] = mapped_column(Json, nullable=True)  # {peft, config} for runs that say nothing
 
 
 class TrainRun(Row):
@@ -37,19 +38,25 @@ class TrainRun(Row):
     base_train_type: Mapped[str]
     train_type: Mapped[str]
     train_mode: Mapped[str]
-    peft_type: Mapped[str]  # V1 word
+    peft_type: Mapped[str]  # V1 word: ALL, LoRA, P-tuning
     train_config: Mapped[Any] = mapped_column(Json)  # as sent
     trainset: Mapped[Any] = mapped_column(Json)  # int ids of datasets
+    parts: Mapped[Any] = mapped_column(Json, nullable=True)  # which rows came from where: trainable.mix
+    rates: Mapped[Any] = mapped_column(Json, nullable=True)  # samplingRate of each dataset; None: all 1
+    corpus: Mapped[Any] = mapped_column(Json, nullable=True)  # corpusConfig as sent; nothing is mixed in here
     trainset_rate: Mapped[int]  # percent held out
 
     entry: Mapped[str]  # catalogue entry that really trains
     hyper: Mapped[Any] = mapped_column(Json)  # trainers.protocol.Hyper, resolved
     checkpoint_steps: Mapped[int | None]  # None: by time
+    checkpoints_kept: Mapped[int] = mapped_column(default=2, server_default="2")
     seed: Mapped[int]
     threads: Mapped[int]
     dtype: Mapped[str]
     fingerprint: Mapped[str] = mapped_column(index=True)  # equal for runs that would do the same
     resumes: Mapped[int | None]  # id of the stopped run whose last checkpoint this one starts from
+    starts_from: Mapped[int | None]  # id of the finished run whose weights this one trains on other data
+    starts_step: Mapped[int | None]  # of which of its checkpoints; None: the end of that run
 
     status: Mapped[str] = mapped_column(default=TrainStatus.Running.value)
     reason: Mapped[str] = mapped_column(default="")
@@ -58,6 +65,9 @@ class TrainRun(Row):
     live: Mapped[Any] = mapped_column(Json, default=dict)  # newest step, eval, plan and ledger
     job_id: Mapped[int | None]
     result_file: Mapped[str | None]
+    files: Mapped[Any] = mapped_column(Json, nullable=True)  # what else is kept, name → file id
+    estimate: Mapped[Any] = mapped_column(Json, nullable=True)  # told before step 1: estimates.Estimate
+    happened: Mapped[Any] = mapped_column(Json, nullable=True)  # {seconds, memory_mib, steps} of a whole run
     started_at: Mapped[datetime | None] = mapped_column(UtcTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcTime)
 

@@ -30,24 +30,27 @@ def _plan(event: dict[str, Any]) -> str:
 
 
 def _ledger(event: dict[str, Any]) -> str:
+    split = f"{event['split']} split, " if event.get("split") else ""
     return (
-        f"{event.get('samples')} samples: {event.get('kept')} kept, {event.get('truncated')} truncated, "
+        f"{event.get('samples')} samples: {event.get('kept')} kept, {event.get('truncated')} truncated, {split}"
         f"{event.get('dropped')} dropped; {event.get('trained_tokens')} tokens are trained on"
     )
 
 
 def _step(event: dict[str, Any]) -> str:
     return (
-        f"step {event.get('step')}/{event.get('steps')}  loss {event.get('loss', 0):.4f}  "
+        f"step {event.get('step')}/{event.get('steps')}  loss {event.get('loss') or 0:.4f}  "
         f"learning rate {event.get('learning_rate', 0):.3g}  {event.get('tokens_per_second', 0):.0f} tokens/s"
     )
 
 
 def _eval(event: dict[str, Any]) -> str:
-    return (
-        f"step {event.get('step')}: held-out loss {event.get('loss', 0):.4f}, "
-        f"perplexity {event.get('perplexity', 0):.3f}"
-    )
+    text = f"step {event.get('step')}: held-out loss {event.get('loss') or 0:.4f}"
+    if event.get("perplexity") is not None:
+        text += f", perplexity {event['perplexity']:.3f}"
+    if event.get("accuracy") is not None:
+        text += f", the better answer preferred in {event['accuracy']:.0%}"
+    return text
 
 
 def _finished(event: dict[str, Any]) -> str:

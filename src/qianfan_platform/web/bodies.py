@@ -1,4 +1,4 @@
-"""Bodies: read with a cap, parsed, rid of secrets and nulls, checked against a TypedDict."""
+"""Bodies: capped, parsed, rid of secrets and nulls, checked against a TypedDict."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
-from starlette.requests import Request
 
 from qianfan.contract.errors import CONSOLE_PARAMETER, ErrorRow, Fault
 
@@ -18,29 +17,13 @@ _WIDEST: Final = 2**63  # what the database's integers hold
 SECRET_MEMBERS: Final = frozenset({"ak", "sk"})  # published clients leak them into bodies
 
 
-async def read(request: Request, *, limit: int = DEFAULT_LIMIT, row: ErrorRow = CONSOLE_PARAMETER) -> bytes:
-    """The whole body, at most `limit` bytes. Raises Fault(row), TooLarge before a byte of it is asked for."""
-    for name, value in request.scope["headers"]:
-        if name == b"content-encoding":
-            if value.lower() != b"identity":
-                raise Fault(row, "the body is compressed", "send it without Content-Encoding")
-        elif name == b"content-length" and value.isdigit() and int(value[:20]) > limit:
-            raise TooLarge(row, limit)
-    receive = request.receive
-    chunks: list[bytes] = []
-    size = 0
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Fault(row, "the body ended before it was whole", "send it again")
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > limit:
-            raise TooLarge(row, limit)
-        chunks.append(chunk)
-        more = message.get("more_body", False)
-    return b"".join(chunks) if len(chunks) > 1 else chunks[0]
+def must_fit(fields: Mapping[bytes, bytes], limit: int, row: ErrorRow) -> None:
+    """Look at the headers of a request before a byte of its body is asked for. Raises Fault(row), TooLarge."""
+    if fields.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise Fault(row, "the body is compressed", "send it without Content-Encoding")
+    length = fields.get(b"content-length", b"")
+    if length.isdigit() and int(length[:20]) > limit:
+        raise TooLarge(row, limit)
 
 
 class TooLarge(Fault):
@@ -78,6 +61,8 @@ def _kind(value: Any) -> str:
 def tidy(body: Mapping[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
     """`body` without `ak` and `sk`, without null members, and with aliases in their own spelling.
 
+    An alias in lower case stands for its name in any case.
+
     Raises Fault when it nests deeper than MAX_DEPTH, or holds what no database takes."""
     return {
         name: value for name, value in _tidy(body, aliases, 0).items() if name.lower() not in SECRET_MEMBERS
@@ -94,8 +79,8 @@ def _tidy(value: Any, aliases: Mapping[str, str], depth: int) -> Any:
         for name, member in value.items():
             if member is None:
                 continue
-            own = aliases.get(name, name)
-            if own is not name and value.get(own) is not None:
+            own = aliases.get(name) or aliases.get(name.lower(), name)
+            if own != name and value.get(own) is not None:
                 continue  # both spellings: the right one counts
             kept[own] = _tidy(member, aliases, depth + 1)
         return kept

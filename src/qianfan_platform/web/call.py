@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from starlette.requests import Request
 
 from qianfan.contract.routes import Family
+from qianfan_platform.web.exchange import Exchange
 
 if TYPE_CHECKING:
     from qianfan_platform.store import Tx
@@ -32,7 +33,7 @@ class Identity(Protocol):
     def kind(self) -> str: ...
 
 
-Authenticate = Callable[[Request, Family], Awaitable[Identity]]
+Authenticate = Callable[[Exchange, Family], Awaitable[Identity]]
 """Raises `Fault` (most often `web.Refused`), already in the words of the family."""
 
 

@@ -25,10 +25,12 @@ from qianfan.contract.errors import (
 )
 from qianfan.contract.routes import Family, Route
 from qianfan_platform.web import bodies, idempotency, openapi
-from qianfan_platform.web.access import trace_of
+from qianfan_platform.web.asgi import exchange_of
 from qianfan_platform.web.call import Authenticate, Call, Identity, Visit, base_url_of, source_of
 from qianfan_platform.web.envelopes import Json, answer, error_response, internal
+from qianfan_platform.web.exchange import Exchange
 from qianfan_platform.web.front import Front
+from qianfan_platform.web.hot import HotRoute
 from qianfan_platform.web.router import Entry, RawEntry, Router
 
 if TYPE_CHECKING:
@@ -45,13 +47,14 @@ def build_console(
     store: Store,
     authenticate: Authenticate,
     platform: Any,
+    hot: Sequence[HotRoute] = (),
     extra: Sequence[BaseRoute] = (),
     body_limit: int = bodies.DEFAULT_LIMIT,
 ) -> Front:
     """The application that answers every documented route.
 
-    extra: Starlette routes that go first, such as the hot ones of inference and the token endpoint; those with
-    no parameter but a last one are found by table (see Front).
+    hot: routes that go before all others, such as those of inference and the token endpoint (see Front).
+    extra: Starlette routes that go before those of the routers.
     body_limit: bytes of a JSON body. What no router answers says so (NOT_BUILT); it is never a 404."""
     routers = list(routers)
     entries = [entry for router in routers for entry in router.entries]
@@ -59,6 +62,7 @@ def build_console(
     console = _Console(store, authenticate, platform, body_limit)
     app = FastAPI(title="Open Qianfan", openapi_url=None, docs_url=None, redoc_url=None)
     app.router.redirect_slashes = False
+    app.router.routes.extend(Path(route.path, _never, methods=[*route.methods]) for route in hot)
     app.router.routes.extend(extra)
     app.router.routes.extend(
         Path(raw.path, partial(console.serve_raw, raw), methods=raw.methods) for raw in raws
@@ -80,7 +84,12 @@ def build_console(
     app.router.routes.append(Path("/openapi.json", lambda request: Json(document), methods=["GET"]))
     app.add_exception_handler(HTTPException, _unknown)
     app.add_exception_handler(Exception, _unexpected)
-    return Front(app, extra)
+    return Front(app, hot)
+
+
+async def _never(request: Request) -> Response:
+    """Stands for a hot route, so that other methods of its path are refused as such; the front door answers it."""
+    raise AssertionError(f"{request.url.path} is a hot route")
 
 
 def _served(routes: Iterable[BaseRoute]) -> Iterable[tuple[str, set[str]]]:
@@ -113,38 +122,37 @@ class _Console:
 
     async def serve(self, actions: dict[str | None, Entry], request: Request) -> Response:
         """Answer a console route: `actions` of one path, or the path alone under None."""
-        trace = trace_of(request.scope)
+        exchange = exchange_of(request.scope)
         family = next(iter(actions.values())).route.family
-        trace.route = request.url.path
+        exchange.route = request.url.path
 
         async def work() -> Response:
             entry = _entry(actions, request)
             if entry.route.action:
-                trace.route = f"{entry.route.path}?Action={entry.route.action}"
-            identity = await self._identity(request, family)
-            raw = await bodies.read(request, limit=self.body_limit)
+                exchange.route = f"{entry.route.path}?Action={entry.route.action}"
+            identity = await self._identity(exchange, family)
+            raw = await exchange.read(self.body_limit)
             return await self._call(entry, identity, request, bodies.parse(raw))
 
-        return await _guarded(family, trace.request_id, work)
+        return await _guarded(family, exchange.request_id, work)
 
     async def serve_raw(self, raw: RawEntry, request: Request) -> Response:
         """Answer a raw route: its handler streams by itself."""
-        trace = trace_of(request.scope)
-        trace.route = raw.path
+        exchange = exchange_of(request.scope)
+        exchange.route = raw.path
 
         async def work() -> Response:
-            identity = None if raw.public else await self._identity(request, raw.family)
+            identity = None if raw.public else await self._identity(exchange, raw.family)
             result = await raw.handler(self._visit(identity, request))
             if isinstance(result, Response):
                 return result
-            return Json(answer(raw.family, result, trace.request_id))
+            return Json(answer(raw.family, result, exchange.request_id))
 
-        return await _guarded(raw.family, trace.request_id, work)
+        return await _guarded(raw.family, exchange.request_id, work)
 
-    async def _identity(self, request: Request, family: Family) -> Identity:
-        identity = await self.authenticate(request, family)
-        trace = trace_of(request.scope)
-        trace.owner, trace.app = identity.owner, identity.app
+    async def _identity(self, exchange: Exchange, family: Family) -> Identity:
+        identity = await self.authenticate(exchange, family)
+        exchange.owner, exchange.app = identity.owner, identity.app
         return identity
 
     def _visit(self, identity: Identity | None, request: Request) -> Visit:
@@ -152,7 +160,7 @@ class _Console:
             owner=identity.owner if identity else 0,
             app=identity.app if identity else "",
             query=dict(request.query_params),
-            request_id=trace_of(request.scope).request_id,
+            request_id=exchange_of(request.scope).request_id,
             source=source_of(request.headers),
             base_url=base_url_of(request),
             platform=self.platform,
@@ -217,7 +225,7 @@ async def _guarded(family: Family, request_id: str, work: Callable[[], Any]) -> 
 
 async def _unknown(request: Request, error: Exception) -> Response:
     """A path or method that no route answers."""
-    path, request_id = request.url.path, trace_of(request.scope).request_id
+    path, request_id = request.url.path, exchange_of(request.scope).request_id
     family = family_of(path)
     if isinstance(error, HTTPException) and error.status_code == 405:
         fault = Fault(
@@ -232,7 +240,7 @@ async def _unknown(request: Request, error: Exception) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    request_id = trace_of(request.scope).request_id
+    request_id = exchange_of(request.scope).request_id
     log.error("request %s failed unexpectedly", request_id, exc_info=error)
     family = family_of(request.url.path)
     return error_response(family, internal(family), request_id)

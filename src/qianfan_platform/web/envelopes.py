@@ -59,6 +59,7 @@ class Json(Response):
     """A JSON answer on one line."""
 
     media_type = "application/json"
+    body: bytes
 
     def __init__(
         self, content: Any, status_code: int = 200, headers: Mapping[str, str] | None = None

@@ -19,14 +19,11 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from starlette.types import Message, Scope, Send
-
 from qianfan.contract.errors import INVALID_PARAMETER, UNAVAILABLE, ErrorRow, Fault, row_of
 from qianfan_platform.web.envelopes import Refused
-from qianfan_platform.web.watch import LINE, Left
+from qianfan_platform.web.exchange import Exchange, Left
 
 HEADER: Final = b"x-qianfan-fault"
-FAULTS: Final = "faults"  # in the scope of a request that asks for faults
 MAX_DELAY_S: Final = 120.0
 PIECE: Final = 32  # bytes
 GARBAGE: Final = b'data: {"id":"as-\xff\xfe,,\n\n'
@@ -102,19 +99,19 @@ class Counts:
 
 
 class Faulty:
-    """The answer of one request that asks for faults. Until `begin` it lets everything through."""
+    """The faults that one request asks for."""
 
-    def __init__(self, text: str, scope: Scope, send: Send, counts: Counts) -> None:
-        self._text, self._scope, self._send, self._counts = text, scope, send, counts
+    def __init__(self, text: str, counts: Counts) -> None:
+        self._text, self._counts = text, counts
         self._plan = Plan()
         self._events = 0
 
-    async def begin(self, owner: int) -> None:
+    async def begin(self, exchange: Exchange, owner: int) -> None:
         """The caller is known, and may ask for faults. Raises the fault that is answered in place of an answer."""
         plan = Plan.parse(self._text)
         if not self._counts.applies(owner, self._text, plan.times):
             return
-        self._plan = plan
+        self._plan, exchange.faulty = plan, self
         if plan.delay_s:
             await asyncio.sleep(plan.delay_s)
         if plan.error:
@@ -125,35 +122,24 @@ class Faulty:
         if plan.status:
             raise Refused(UNAVAILABLE, "a fault that was asked for", status=plan.status)
 
-    async def send(self, message: Message) -> None:
-        """Pass on a message, with the faults of the plan. Raises Left when the connection was dropped."""
+    async def send(self, exchange: Exchange, body: bytes, more: bool) -> None:
+        """Write a piece of the answer, with the faults of the plan. Raises Left when the connection was dropped."""
         plan = self._plan
-        if message["type"] != "http.response.body":
-            await self._send(message)
-            return
-        body: bytes = message.get("body", b"")
-        more: bool = message.get("more_body", False)
         whole = not more and not self._events
         if body and more:
             self._events += 1
         if plan.garbage and (whole or self._events == plan.garbage) and body:
             body = b"\xff" * len(body) if whole else GARBAGE
         if plan.cut >= 0 and (whole or self._events > plan.cut or not more):
-            await self._drop(body[: len(body) // 2] if whole else b"")
+            if whole and body:
+                exchange.write(body[: len(body) // 2], more=True)
+            exchange.line.cut(graceful=True)
+            raise Left("the connection was dropped, as X-Qianfan-Fault asked")
         if not plan.drip_s or len(body) <= PIECE:
-            await self._send({**message, "body": body})
+            exchange.write(body, more)
             return
         for start in range(0, len(body), PIECE):
-            piece = body[start : start + PIECE]
             rest = more or start + PIECE < len(body)
-            await self._send({"type": "http.response.body", "body": piece, "more_body": rest})
+            exchange.write(body[start : start + PIECE], rest)
             if rest:
                 await asyncio.sleep(plan.drip_s)
-
-    async def _drop(self, body: bytes) -> None:
-        if body:
-            await self._send({"type": "http.response.body", "body": body, "more_body": True})
-        line = self._scope.get(LINE)
-        if line is not None:
-            line.cut(graceful=True)
-        raise Left("the connection was dropped, as X-Qianfan-Fault asked")

@@ -11,9 +11,6 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from qianfan.contract import routes, signing
 from qianfan_platform.accounts import operations
@@ -23,7 +20,7 @@ from qianfan_platform.accounts.routes import token_routes
 from qianfan_platform.accounts.vault import Vault
 from qianfan_platform.web import Call, Router, build_console
 from qianfan_platform.web.access import GATHER_S
-from qianfan_platform.web.hot import Json, failed
+from qianfan_platform.web.hot import Exchange, HotRoute, Json, Reply
 
 pytestmark = pytest.mark.anyio
 
@@ -79,21 +76,18 @@ async def place(small_store: Any, serve: Any) -> AsyncIterator[Place]:
         router.v1(route)(who)
     router.v2(routes.FINETUNE_V2_CREATE_JOB)(who)
 
-    async def chat(request: Request) -> Response:
-        family: Any = "openai" if request.url.path.startswith("/v2") else "inference"
-        try:
-            return Json({"owner": (await authenticate(request, family)).owner})
-        except Exception as error:
-            return failed(request, family, error)
+    async def chat(exchange: Exchange) -> Reply:
+        assert exchange.hot is not None
+        return Json({"owner": (await authenticate(exchange, exchange.hot.family)).owner})
 
-    hot = [Route(f"{routes.INFERENCE_PREFIX}/chat/{{name}}", chat, methods=["POST"])]
-    hot.append(Route(routes.V2_CHAT.path, chat, methods=["POST"]))
+    hot = [HotRoute(f"{routes.INFERENCE_PREFIX}/chat/{{name}}", chat)]
+    hot.append(HotRoute(routes.V2_CHAT.path, chat, family="openai"))
     app = build_console(
         [router],
         store=small_store,
         authenticate=authenticate,
         platform=None,
-        extra=[*token_routes(gate), *hot],
+        hot=[*token_routes(gate), *hot],
     )
     async with serve(app) as client:
         yield Place(client, keys)

@@ -35,6 +35,7 @@ class StubPlatform:
         self.v2_words = ["Running", "Done"]
         self.version_words = ["Creating", "Ready"]
         self.service_words = ["New", "Deploying", "Done"]
+        self.update_words = ["Updating", ""]
         self.export_words = [1, 2]
         self.details: list[dict[str, Any]] = []  # progressDetail of each look at a run; the last one stays
         self.reason = ""
@@ -188,7 +189,7 @@ class StubPlatform:
     def on_finetune_createJob(self, body: dict[str, Any]) -> dict[str, Any]:
         self.jobs += 1
         self._seen.pop("run", None)
-        if self.run_words == ["STOP"]:
+        if self.run_words in (["STOP"], ["FAIL"]):
             self.run_words = ["RUNNING", "FINISH"]
         return {"id": 400 + self.jobs, "uuid": "task-aaaaaaaaaaaa"}
 
@@ -212,7 +213,36 @@ class StubPlatform:
 
     def on_DescribeFineTuningTask(self, body: dict[str, Any]) -> dict[str, Any]:
         word = self.next("v2run", self.v2_words)
-        return {"runStatus": word, "runProgress": "50%", "vdlLink": "", "progressDetail": self.detail()}
+        found = {"metrics": {"BLEU-4": "1.00%"}, "checkpointList": [{"step": 5}]} if word == "Done" else {}
+        told = {"model": "ERNIE-Speed", "taskId": body["taskId"], "runStatus": word, "runProgress": "50%"}
+        return {**told, **found, "vdlLink": "", "progressDetail": self.detail()}
+
+    def on_DescribeFineTuningJobs(self, body: dict[str, Any]) -> dict[str, Any]:
+        return {"jobList": [{"jobId": "job-bbbbbbbbbbbb", "name": "mine"}], "pageInfo": {}}
+
+    def on_DescribeFineTuningTasks(self, body: dict[str, Any]) -> dict[str, Any]:
+        row = {"taskId": "task-bbbbbbbbbbbb", "jobId": body["jobId"], "jobName": "mine", "model": "tiny"}
+        how = {"trainMode": "SFT", "parameterScale": "LoRA", "runStatus": "Done", "createDate": "2026-01-01"}
+        return {"taskList": [{**row, **how}], "pageInfo": {}}
+
+    def on_DeleteFineTuningTask(self, body: dict[str, Any]) -> bool:
+        return True
+
+    def on_DescribeFineTuningTaskLedger(self, body: dict[str, Any]) -> dict[str, Any]:
+        first = int(body.get("marker", 1))
+        rows = [{"sample": n, "what": "kept" if n < 3 else "dropped", "why": ""} for n in range(first, 4)]
+        rows = [row for row in rows if body.get("what") in (None, row["what"])]
+        info = {"nextMarker": str(rows[1]["sample"])} if len(rows) > 1 else {}
+        return {"samples": rows[:1], "pageInfo": info}
+
+    def on_DescribeFineTuningTaskSample(self, body: dict[str, Any]) -> dict[str, Any]:
+        texts = (("user: hi\n", False), ("hel", True), ("lo", True))
+        tokens = [{"text": text, "id": n, "trained": learned} for n, (text, learned) in enumerate(texts)]
+        return {"sample": body["sample"], "what": "kept", "sequences": [{"tokens": tokens}]}
+
+    def on_StopFineTuningTask(self, body: dict[str, Any]) -> bool:
+        self.v2_words = ["Stopped"]
+        return True
 
     def on_DescribeFineTuningTaskLog(self, body: dict[str, Any]) -> Any:
         if not self.keeps_logs:
@@ -221,7 +251,9 @@ class StubPlatform:
         page = [line for line in lines if line["n"] > body["after"]][:2]
         metrics = [{"kind": "step", "step": 1, "loss": 2.0}] if body["after"] == 0 else []
         following = page[-1]["n"] if page else body["after"]
-        return {"lines": page, "metrics": metrics, "ledger": {"samples": 1, "kept": 1}, "next": following}
+        word = "Done" if body["after"] == 3 else "Running"
+        told = {"lines": page, "metrics": metrics, "ledger": {"samples": 1, "kept": 1}, "runStatus": word}
+        return {**told, "next": following}
 
     def on_modelrepo_publishTrainModel(self, body: dict[str, Any]) -> dict[str, Any]:
         return {"modelId": 501, "modelIDStr": "am-aaaaaaaaaaaa", "versionId": 601}
@@ -247,6 +279,20 @@ class StubPlatform:
             "reason": self.reason,
             "progressDetail": self.hint,
         }
+
+    def on_CreateService(self, body: dict[str, Any]) -> dict[str, Any]:
+        return {"serviceId": "svco-aaaaaaaaaaaa", "instanceId": "i"}
+
+    def on_DescribeService(self, body: dict[str, Any]) -> dict[str, Any]:
+        word = self.next("service", ["New", "Serving"])
+        told = {"runStatus": word, "url": f"{self.url}/chat/v2_ep", "progressDetail": self.hint}
+        return {**told, "updateStatus": self.next("update", self.update_words), "updateReason": self.reason}
+
+    def changed(self, body: dict[str, Any]) -> bool:
+        self._seen.pop("service", None)
+        return True
+
+    on_ModifyService = on_ScaleService = on_StopService = on_StartService = on_DeleteService = changed
 
     def on_modelrepo_eval_create(self, body: dict[str, Any]) -> dict[str, Any]:
         return {"evalId": 801, "evalIdStr": "ame-aaaaaaaaaaaa"}

@@ -108,3 +108,42 @@ def test_only_answered_conversations_are_annotated() -> None:
     assert is_annotated(GOOD)
     assert not is_annotated([GOOD[0], {"prompt": "b", "response": []}])
     assert not is_annotated("text")
+
+
+PAIR = {"user": "A joke?", "chosen": "One …", "rejected": "No."}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        [PAIR],
+        [{"system": "Be brief.", "user": "Hello", "assistant": "Hi."}, PAIR],
+        [{"prompt": "A joke?", "chosen": "One …", "rejected": "No."}],
+    ],
+)
+def test_a_good_preference_has_no_problem_and_is_annotated(row: Any) -> None:
+    """Turns of user and assistant, the last with chosen and rejected."""
+    assert check_row(row, Template.PromptChosenRejected, 1) is None
+    assert is_annotated(row)
+
+
+@pytest.mark.parametrize(
+    ("row", "field", "words"),
+    [
+        (PAIR, "", "an array of turns"),
+        ([], "", "no turn"),
+        ([PAIR, PAIR], "[0]", "no assistant"),
+        ([{"user": "a", "assistant": "b"}], "[0]", "no chosen"),
+        ([{**PAIR, "rejected": ""}], "[0].rejected", "empty"),
+        ([{**PAIR, "chosen": ["x"]}], "[0].chosen", "a list"),
+        ([{**PAIR, "rejected": PAIR["chosen"]}], "[0].rejected", "nothing is preferred"),
+        ([{**PAIR, "response": [["c"]]}], "[0]", "'response'"),
+        ([{**PAIR, "user": "q", "assistant": "b"}], "[0]", "'assistant'"),
+        ([{"user": "a", "assistant": "b"}, {**PAIR, "system": "x"}], "[1].system", "first turn"),
+    ],
+)
+def test_each_mistake_of_a_preference_is_named(row: Any, field: str, words: str) -> None:
+    """What is missing, double, empty or equal is told with its place."""
+    found = problem(row, Template.PromptChosenRejected)
+    assert found.field == field
+    assert words in found.what

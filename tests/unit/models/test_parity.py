@@ -1,4 +1,4 @@
-"""The proof before publishing: the engine's own answers pass, anything else is refused with the token shown."""
+"""The proof before publishing: what was trained passes when it was packed right, and fails when it was not."""
 
 from __future__ import annotations
 
@@ -10,55 +10,59 @@ from typing import Any
 import pytest
 
 from qianfan_platform.catalogue import tiny
+from qianfan_platform.catalogue.noise import Noise
 from qianfan_platform.engines.llamacpp import pack
 from qianfan_platform.engines.llamacpp.engine import LlamaCppEngine
 from qianfan_platform.engines.protocol import EngineSpec
-from qianfan_platform.models.parity import NotTheSame, prove
+from qianfan_platform.models import packages
+from qianfan_platform.models.parity import LEAST, MOST, NotTheSame, Packed, bound_of, cases_in, prove
+
+pytest.importorskip("torch")
+
+from small_models import build, train, with_unpermuted_heads
 
 
 @pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A package with a whole model in it."""
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Packed:
+    """The tiny model as it is."""
     folder = tmp_path_factory.mktemp("package")
     tiny.build(folder / "hf")
     pack.model_to_gguf(folder / "hf", folder / "model.gguf", dtype="f32")
-    return folder
+    return Packed(folder / "model.gguf")
 
 
 @pytest.fixture(scope="module")
-def case(package: Path) -> dict[str, Any]:
+def case(whole: Packed) -> dict[str, Any]:
     """What an engine that works says of itself."""
+    messages = [{"role": "user", "content": "What do you know?"}]
 
     async def ask() -> dict[str, Any]:
-        engine = await LlamaCppEngine.start(EngineSpec("llamacpp", package / "model.gguf", context=256))
+        engine = await LlamaCppEngine.start(EngineSpec("llamacpp", whole.model, context=256))
         try:
-            prompt = await engine.tokenize("What do you know?")
+            prompt = await engine.tokenize(await engine.render(messages))
             answer = await engine.complete(prompt, 6)
             logprobs = await engine.logprobs(prompt, answer)
         finally:
             await engine.close()
-        messages = [{"role": "user", "content": "What do you know?"}]
         return {"messages": messages, "prompt_ids": prompt, "answer_ids": answer, "logprobs": logprobs}
 
     return asyncio.run(ask())
 
 
-def proof(package: Path, trained: Path, *cases: dict[str, Any]) -> dict[str, Any]:
-    (trained / "parity.json").write_text(json.dumps(cases))
-    return asyncio.run(prove(base=package / "model.gguf", package=package, trained=trained, method="ALL"))
+def proof(packed: Packed, *cases: dict[str, Any], noise: Noise | None = None) -> dict[str, Any]:
+    return asyncio.run(prove(packed, cases, noise))
 
 
-def test_an_engine_that_says_the_same_passes(package: Path, case: dict[str, Any], tmp_path: Path) -> None:
-    """The figures tell how many tokens were compared and how little they differ."""
-    figures = proof(package, tmp_path, case)
+def test_an_engine_that_says_the_same_passes(whole: Packed, case: dict[str, Any]) -> None:
+    """The figures tell how many tokens were compared, how little they differ, and what was let pass."""
+    figures = proof(whole, case)
     assert figures["tokens"] == 6
     assert figures["mean_difference"] < 0.02
+    assert figures["bound"] == LEAST
 
 
-def test_a_token_the_trainer_was_sure_of_must_stay_likely(
-    package: Path, case: dict[str, Any], tmp_path: Path
-) -> None:
-    """The error names the first such token and the prompt."""
+def test_a_token_the_trainer_was_sure_of_must_stay_likely(whole: Packed, case: dict[str, Any]) -> None:
+    """The error names the first such token, as text and as id, and what the engine says in its place."""
     another = (case["answer_ids"][0] + 1) % 200
     sure = {
         **case,
@@ -66,14 +70,107 @@ def test_a_token_the_trainer_was_sure_of_must_stay_likely(
         "logprobs": [-0.01, *case["logprobs"][1:]],
     }
     with pytest.raises(
-        NotTheSame, match=r"token 0 \(id \d+\) of the answer to 'What do you know\?'"
+        NotTheSame,
+        match=rf"token 0 of the answer to 'What do you know\?', '.+' \(id {another}\) after '', where the engine says '.+' \(id {case['answer_ids'][0]}\)",
     ) as refused:
-        proof(package, tmp_path, sure)
+        proof(whole, sure)
     assert refused.value.proof["tokens"] == 1
 
 
-def test_many_small_differences_are_refused_too(package: Path, case: dict[str, Any], tmp_path: Path) -> None:
+def test_many_small_differences_are_refused_too(whole: Packed, case: dict[str, Any]) -> None:
     """An engine that is a little off everywhere is not the trained model."""
-    off = {**case, "logprobs": [value - 1.0 for value in case["logprobs"]]}
-    with pytest.raises(NotTheSame, match="on average"):
-        proof(package, tmp_path, off)
+    off = {**case, "logprobs": [value - 0.1 for value in case["logprobs"]]}
+    with pytest.raises(NotTheSame, match=r"on average, more than 0\.050"):
+        proof(whole, off)
+    assert proof(whole, off, noise=Noise(100, 0.03, 0.2))["bound"] == 0.12
+
+
+def test_the_bound_follows_the_noise_of_the_base_within_limits() -> None:
+    """A quiet base asks for more, a noisy one allows more, but never so much that answers change."""
+    assert bound_of(None) == LEAST
+    assert bound_of(Noise(100, 1e-6, 1e-5)) == LEAST
+    assert bound_of(Noise(100, 0.04, 0.5)) == 0.16
+    assert bound_of(Noise(100, 3.0, 9.0)) == MOST
+
+
+def test_a_text_without_a_template_is_compared_as_tokens(whole: Packed, case: dict[str, Any]) -> None:
+    """Post-pretraining asks with plain text, which no template makes."""
+    figures = proof(whole, {**case, "messages": [{"role": "text", "content": "What do you know?"}]})
+    assert figures["tokens"] == 6
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A small Llama with an adapter trained on it, packed right."""
+    folder = tmp_path_factory.mktemp("llama")
+    base = build(folder / "hf", "llama")
+    result = train(base, folder / "run", "LoRA")
+    pack.model_to_gguf(base, folder / "base.gguf", dtype="f32")
+    pack.adapter_to_gguf(result, folder / "base.gguf", folder / "adapter.gguf")
+    return {"folder": folder, "hf": base, "result": result}
+
+
+def test_an_adapter_on_a_small_llama_is_proved(llama: dict[str, Path]) -> None:
+    """Trained by the trainer, applied by the engine: the same answers."""
+    folder = llama["folder"]
+    assert packages.kind_of_result(llama["result"]) == "adapter"
+    cases = cases_in(llama["result"])
+    figures = proof(Packed(folder / "base.gguf", folder / "adapter.gguf"), *cases)
+    assert figures["tokens"] > 20
+    assert figures["mean_difference"] < 0.02
+
+
+def test_the_merged_model_is_proved_as_well(llama: dict[str, Path]) -> None:
+    """One file that holds base and adapter, in 16 bits."""
+    out = llama["folder"] / "merged.gguf"
+    pack.model_to_gguf(
+        llama["hf"], out, template_gguf=llama["folder"] / "base.gguf", dtype="f16", adapter=llama["result"]
+    )
+    assert proof(Packed(out), *cases_in(llama["result"]))["mean_difference"] < 0.02
+
+
+def test_heads_that_were_not_permuted_fail_the_proof(llama: dict[str, Path], tmp_path: Path) -> None:
+    """Such a model speaks, but as another one; the first token that differs is shown."""
+    wrong = with_unpermuted_heads(llama["hf"], tmp_path / "wrong")
+    pack.model_to_gguf(wrong, tmp_path / "wrong.gguf", dtype="f32")
+    with pytest.raises(NotTheSame, match=r"token \d+ of the answer to .* where the engine says"):
+        proof(Packed(tmp_path / "wrong.gguf", llama["folder"] / "adapter.gguf"), *cases_in(llama["result"]))
+
+
+def test_an_adapter_that_is_not_applied_fails_the_proof(llama: dict[str, Path]) -> None:
+    """The base alone does not answer as the trained model does."""
+    with pytest.raises(NotTheSame, match="train→serve parity failed"):
+        proof(Packed(llama["folder"] / "base.gguf"), *cases_in(llama["result"]))
+
+
+def test_a_qwen2_trained_as_a_whole_is_proved(tmp_path: Path) -> None:
+    """Biases, and an output matrix of its own; packed with the base's fields, and without."""
+    base = build(tmp_path / "hf", "qwen2")
+    result = train(base, tmp_path / "run", "ALL")
+    assert packages.kind_of_result(result) == "model"
+    pack.model_to_gguf(base, tmp_path / "base.gguf", dtype="f32")
+    for name, template in (("own.gguf", None), ("copied.gguf", tmp_path / "base.gguf")):
+        pack.model_to_gguf(result, tmp_path / name, template_gguf=template, dtype="f32")
+        assert proof(Packed(tmp_path / name), *cases_in(result))["mean_difference"] < 0.02
+    with pytest.raises(NotTheSame):
+        proof(Packed(tmp_path / "base.gguf"), *cases_in(result))
+
+
+def test_virtual_tokens_are_packed_with_their_template(llama: dict[str, Path], tmp_path: Path) -> None:
+    """Prompt tuning extends the vocabulary; with the base's template its tokens are never said, and it fails."""
+    result = train(llama["hf"], tmp_path / "run", "P-tuning")
+    assert packages.kind_of_result(result) == "model"
+    base = llama["folder"] / "base.gguf"
+    pack.model_to_gguf(result, tmp_path / "m.gguf", template_gguf=base, dtype="f32")
+    cases = cases_in(result)
+    assert proof(Packed(tmp_path / "m.gguf"), *cases)["mean_difference"] < 0.02
+
+    (result / "chat_template.jinja").write_text(tiny.TEMPLATE)
+    settings = json.loads((result / "tokenizer_config.json").read_text())
+    settings["chat_template"] = tiny.TEMPLATE
+    (result / "tokenizer_config.json").write_text(json.dumps(settings))
+    pack.model_to_gguf(result, tmp_path / "wrong.gguf", template_gguf=base, dtype="f32")
+    with pytest.raises(
+        NotTheSame, match=r"token 0 is '<\|virtual_0\|>' \(id \d+\) in training and '<\|im_start\|>'"
+    ):
+        proof(Packed(tmp_path / "wrong.gguf"), *cases)

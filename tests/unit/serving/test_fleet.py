@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -101,3 +102,41 @@ def test_an_engine_ends_when_its_last_request_has(home: Path, tmp_path: Path) ->
         assert await ask(fleet, Want("echo")) == "hi"
 
     with_fleet(home, work)
+
+
+def test_an_engine_that_is_stopped_leaves_within_seconds_and_comes_back(home: Path) -> None:
+    """SIGSTOP: it neither answers nor computes. It is killed, and another answers the same."""
+
+    async def work(fleet: Fleet) -> None:
+        before = {process.pid for process in engines()}
+        said = await ask(fleet, Want("tiny"))
+        [mine] = [process for process in engines() if process.pid not in before]
+        mine.suspend()
+        began = time.monotonic()
+        while mine.is_running() and mine.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() - began < 6
+            await asyncio.sleep(0.05)
+        assert time.monotonic() - began < 5
+        assert await ask(fleet, Want("tiny")) == said
+
+    with_fleet(home, work)
+
+
+def test_a_long_prompt_is_not_taken_for_a_hang(home: Path) -> None:
+    """An engine whose every answer to "do you live?" waits behind a long batch computes, so it is left alone."""
+
+    async def work(fleet: Fleet) -> None:
+        async with fleet.use(Want("tiny")) as (engine, _):
+            prompt = [{"role": "user", "content": "a fox " * 150}]
+            asked = [engine.generate(prompt, Sampling(temperature=0, max_tokens=1)) for _ in range(4)]
+            answers = [asyncio.ensure_future(_all(one)) for one in asked]
+            while not all(answer.done() for answer in answers):
+                await engine.stirs(1.0)
+                await asyncio.sleep(0.05)
+            assert all(len(answer.result()) for answer in answers)
+
+    with_fleet(home, work)
+
+
+async def _all(pieces: Any) -> list[Any]:
+    return [piece async for piece in pieces]

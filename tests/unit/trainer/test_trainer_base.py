@@ -192,7 +192,7 @@ def test_an_event_is_given_only_to_a_handler() -> None:
     ("action", "input", "words"),
     [
         (LoadDataSetAction(), {}, "dataset must be set"),
-        (LoadDataSetAction("rows"), {}, "invalid dataset"),  # type: ignore[arg-type]
+        (LoadDataSetAction(object()), {}, "invalid dataset"),
         (TrainAction("ERNIE-Bot-turbo-0725"), {}, "train set must be set"),
         (TrainAction("ERNIE-Bot-turbo-0725"), {"datasets": {"a": 1}}, "V1 shape"),
         (ModelPublishAction(), {"task_id": 1}, "no job_id"),

@@ -64,6 +64,13 @@ def test_hyper_parameters_have_the_names_of_the_wire() -> None:
     }
 
 
+def test_what_only_this_platform_takes_is_no_concern_of_the_clouds_limits() -> None:
+    """It is sent by its own name."""
+    config = TrainConfig(peft_type="LoRA", too_long="drop", checkpoints_kept=3, beta=0.2)
+    assert TrainAction("ERNIE-Speed", config).train_config is config
+    assert config.hyper_parameters() == {"tooLong": "drop", "checkpointsKept": 3, "beta": 0.2}
+
+
 def test_a_configuration_may_be_a_file(tmp_path: Path) -> None:
     """JSON here; another suffix, a missing file and other content are refused."""
     path = tmp_path / "c.json"

@@ -21,7 +21,14 @@ DETAILS = [
         "warnings": ["low rate"],
     },
     {"phase": "training", "step": 3, "steps": 10, "loss": 1.5, "tokensPerSecond": 90.4, "secondsLeft": 61},
-    {"phase": "done", "step": 10, "steps": 10, "loss": 0.5, "warnings": ["low rate"]},
+    {
+        "phase": "done",
+        "step": 10,
+        "steps": 10,
+        "loss": 0.5,
+        "warnings": ["low rate"],
+        "report": {"steps": 10, "samples": 40, "lossFirst": 2.5, "lossLast": 0.5, "seconds": 7.2},
+    },
 ]
 
 
@@ -51,6 +58,7 @@ def test_asked_for_it_is_lines_where_there_is_no_terminal(
     assert lines.count("! low rate") == 1
     assert "training: waiting  another run is going on, place 2" in lines
     assert "training: training  step 3/10  loss 1.500  90 tok/s  1:01 left" in lines
+    assert lines.count("10 steps on 40 samples, loss 2.500 → 0.500, 7 s") == 1
     assert lines[-1] == "publish: done"
     assert platform.routes.count("finetune/jobDetail") == 4
 

@@ -116,3 +116,66 @@ def test_a_batch_run_answers_a_dataset_of_the_platform(platform: StubPlatform) -
     assert created["evalStandardConf"]["evalMode"] == "manual"
     with pytest.raises(ValueError, match="not on the platform"):
         Model(id=501).batch_run_on_qianfan(Dataset.create_from_pyobj([{"prompt": "a"}]))
+
+
+def test_what_is_missing_of_the_ids_is_found(platform: StubPlatform) -> None:
+    """The newest version of a model, or the model of a version; the int ids beside."""
+    model = Model(id="am-aaaaaaaaaaaa", auto_complete=True)
+    assert (model.version_id, model.old_version_id, model.old_id) == ("amv-aaaaaaaaaaaa", 601, 501)
+    assert Model(version_id="amv-aaaaaaaaaaaa").auto_complete_info().id == "am-aaaaaaaaaaaa"
+    assert Model(version_id=601, auto_complete=True).id == 501
+    with pytest.raises(InvalidArgumentError, match="no ids"):
+        Model().auto_complete_info()
+
+
+def test_a_checkpoint_may_be_published(platform: StubPlatform) -> None:
+    """By its step; a run of V2 gives the name its container first."""
+    Model(task_id="task-1", job_id="job-1").publish(step=40)
+    (body,) = platform.bodies("modelrepo/publishTrainModel")
+    assert body["versionMeta"] == {"taskId": "job-1", "iterationId": "task-1", "step": 40}
+    assert body["modelName"] == "m_job-1_task-1"
+
+
+def test_the_later_terms_of_the_cloud_go_through_its_later_interface(platform: StubPlatform) -> None:
+    """Resources and payment; the endpoint is the last part of the address."""
+    config = DeployConfig(endpoint_suffix="mine", replicas=2, qps=3, months=1, service_type="Chat")
+    service = Model(id="am-1", version_id="amv-1").deploy(config)
+    assert platform.bodies("CreateService") == [
+        {
+            "modelSetId": "am-1",
+            "modelId": "amv-1",
+            "name": "svcam-1_amv-1",
+            "urlSuffix": "mine",
+            "resourceConfig": {"type": "GPU-I-2", "replicasCount": 2, "qps": 3.0},
+            "billing": {
+                "paymentTiming": "Prepaid",
+                "reservation": {"reservationLength": 1, "reservationTimeUnit": "Month"},
+            },
+        }
+    ]
+    assert (service.id, service.endpoint, service.status) == ("svco-aaaaaaaaaaaa", "v2_ep", "Done")
+    assert "service/apply" not in platform.routes
+    assert service.exec({"messages": [{"role": "user", "content": "hi"}]})["result"] == "hello"
+
+
+def test_a_service_is_changed_in_place(platform: StubPlatform) -> None:
+    """Scaled, updated, stopped, started, deleted; what takes a while is waited for."""
+    service = Model(id=501, version_id=601).deploy(DeployConfig())
+    assert service.scale(3) is service
+    assert platform.bodies("ScaleService") == [{"serviceId": 701, "replicas": 3}]
+    newer = Model(id=501, version_id=602)
+    service.update(newer)
+    assert platform.bodies("ModifyService") == [{"serviceId": 701, "modelSetId": 501, "modelId": 602}]
+    assert newer.service is service
+    assert platform.routes.count("DescribeService") == 2
+    platform.update_words, platform.reason = ["Failed"], "no tokens came"
+    with pytest.raises(InternalError, match="answers as before: no tokens came"):
+        service.update(Model(id=501, version_id=603))
+    assert service.model is newer
+    assert service.stop() is service
+    service.start()
+    service.delete()
+    assert platform.routes[-1] == "DeleteService"
+    assert newer.service is None
+    with pytest.raises(InvalidArgumentError, match="no id"):
+        service.scale(1)

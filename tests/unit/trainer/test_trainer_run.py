@@ -312,7 +312,7 @@ def test_train_types_of_the_second_interface_use_it(platform: StubPlatform) -> N
         ({"base_model": "Llama2"}, "Llama-2"),
         ({"dataset": None}, "dataset must be set"),
         ({"train_config": TrainConfig(peft_type="P-tuning")}, "ALL, LoRA"),
-        ({"evaluators": [1]}, "evaluators"),
+        ({"eval_dataset": 1}, "evaluators"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_sent(

@@ -18,13 +18,13 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tokenizer(tiny_model: Path) -> Any:
     pytest.importorskip("transformers", reason="needs the train extra")
-    from qianfan_platform.trainers.child.model import tokenizer_of
+    from qianfan_platform.trainers.child.encoder import tokenizer_of
 
     return tokenizer_of(tiny_model)
 
 
 @pytest.fixture(scope="session")
 def encoder(tokenizer: Any) -> Any:
-    from qianfan_platform.trainers.child.rows import Encoder
+    from qianfan_platform.trainers.child.encoder import Encoder
 
     return Encoder(tokenizer)

@@ -10,9 +10,11 @@ pytest.importorskip("torch", reason="needs the train extra")
 import torch
 
 from qianfan_platform.trainers.child import plan
-from qianfan_platform.trainers.child.batches import batches, collate, micro_batches
+from qianfan_platform.trainers.child.batches import batches, collate, micro_batches, packed
+from qianfan_platform.trainers.child.memory import Memory
 from qianfan_platform.trainers.child.model import Trainee, learning_rate, use
-from qianfan_platform.trainers.child.rows import IGNORED, Encoded
+from qianfan_platform.trainers.child.objectives import Language
+from qianfan_platform.trainers.child.samples import IGNORED, Encoded
 from qianfan_platform.trainers.child.wire import Events, plain
 from qianfan_platform.trainers.protocol import Hyper, TrainSpec
 
@@ -50,7 +52,7 @@ def test_the_loss_is_the_models_own(trainee: Trainee) -> None:
     """Looking only at learned places, without a padding mask, changes nothing."""
     group = samples([30, 41])
     assert trainee.try_plain_head(group[0])
-    ours = float(trainee.losses(collate(group, trainee.pad, "cpu")).detach())
+    ours = float(trainee.losses(trainee.batch(group)).detach().sum())
     theirs = 0.0
     for sample in group:
         out = trainee.causal(input_ids=torch.tensor([sample.ids]), labels=torch.tensor([sample.labels]))
@@ -65,10 +67,36 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(trainee: Trainee) ->
     gradients = []
     for groups in ([whole], micro_batches(whole, limit=40)):
         for group in groups:
-            trainee.backward(collate(group, trainee.pad, "cpu"), trained)
+            trainee.backward(Language(), group, trained)
         gradients.append(torch.cat([w.grad.flatten() for w in trainee.weights.values()]))
         trainee.forget()
     assert torch.allclose(*gradients, rtol=1e-4, atol=1e-6)
+
+
+def test_packed_samples_see_only_themselves(trainee: Trainee) -> None:
+    """Several samples in one row, without padding, are learned as if each were alone, with the same gradient."""
+    whole = samples([12, 60, 25, 300])
+    assert collate(whole, 0, "cpu", may_pack=True).ids.shape == (1, 397)
+    assert collate(samples([12, 13]), 0, "cpu", may_pack=True).ids.shape == (2, 13)
+    alone = torch.cat([trainee.losses(collate([sample], trainee.pad, "cpu")) for sample in whole])
+    alone.sum().backward()
+    one_by_one = torch.cat([weight.grad.flatten() for weight in trainee.weights.values()])
+    trainee.forget()
+    assert trainee.try_packing(whole[:2])
+    together = trainee.losses(packed(whole, "cpu"))
+    assert torch.allclose(together, alone, rtol=1e-4, atol=1e-5)
+    together.sum().backward()
+    gradient = torch.cat([weight.grad.flatten() for weight in trainee.weights.values()])
+    assert torch.allclose(gradient, one_by_one, rtol=1e-3, atol=1e-4)
+
+
+def test_a_model_with_a_window_keeps_its_own_attention(trainee: Trainee) -> None:
+    """Packing knows the plain causal attention alone; a model that looks back less far is left as it is."""
+    trainee.causal.config.sliding_window = 16
+    before = trainee.causal.config._attn_implementation
+    assert not trainee.try_packing(samples([12, 20]))
+    assert not trainee.packs
+    assert trainee.causal.config._attn_implementation == before
 
 
 def test_a_dry_run_leaves_the_run_as_it_was(trainee: Trainee) -> None:
@@ -79,7 +107,10 @@ def test_a_dry_run_leaves_the_run_as_it_was(trainee: Trainee) -> None:
 
     before = {name: weight.detach().clone() for name, weight in trainee.weights.items()}
     random_before = torch.get_rng_state()
-    estimate = plan.dry_run(trainee, samples([20, 30, 40]), 1, Never())  # type: ignore[arg-type]
+    whole = samples([20, 30, 40])
+    dry_run = plan.DryRun(trainee, Language(), Memory(trainee.spec), Never())  # type: ignore[arg-type]
+    per_token, peak = dry_run.do(whole, lambda sample: 1)
+    estimate = plan.estimate(trainee, whole, 1, per_token, peak)
     assert estimate["seconds"] > 0
     assert estimate["memory_mib"] > 0
     assert torch.equal(random_before, torch.get_rng_state())

@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 pytest.importorskip("transformers", reason="needs the train extra")
 
-from qianfan_platform.trainers.child.rows import IGNORED, Encoder, Unusable, messages_of
+from qianfan_platform.trainers.child.encoder import Encoder
+from qianfan_platform.trainers.child.readers import Conversations
+from qianfan_platform.trainers.child.rows import conversation_of
+from qianfan_platform.trainers.child.samples import IGNORED, Unusable
 
 texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40).filter(
     lambda text: text.strip() and "<|" not in text
@@ -46,7 +49,7 @@ def test_the_labels_are_the_answers_and_their_end_tokens(tokenizer, template: st
     tokenizer.chat_template = TEMPLATES[template] or kept
     try:
         row = conversation(*case)
-        encoded = Encoder(tokenizer).encode(messages_of(row))
+        encoded = Encoder(tokenizer).encode(conversation_of(row))
     finally:
         tokenizer.chat_template = kept
     learned = [label for label in encoded.labels if label != IGNORED]
@@ -62,7 +65,7 @@ def test_the_labels_are_the_answers_and_their_end_tokens(tokenizer, template: st
 @settings(max_examples=40, deadline=None)
 def test_what_is_read_before_an_answer_is_what_the_model_will_be_asked(encoder: Encoder, case) -> None:
     """The tokens before the first answer are the prompt's, token for token."""
-    messages = messages_of(conversation(*case))
+    messages = conversation_of(conversation(*case))
     first = next(at for at, message in enumerate(messages) if message["role"] == "assistant")
     encoded = encoder.encode(messages)
     prompt = encoder.prompt(messages[:first])
@@ -74,17 +77,20 @@ def test_what_is_read_before_an_answer_is_what_the_model_will_be_asked(encoder: 
 @settings(max_examples=60, deadline=None)
 def test_a_shortened_conversation_fits_and_keeps_its_last_answer(encoder: Encoder, case, limit: int) -> None:
     """Cutting takes from questions and old turns; the last answer and its end stay whole."""
-    messages = messages_of(conversation(*case))
+    row = conversation(*case)
+    messages = conversation_of(row)
     if len(encoder.encode(messages).ids) <= limit:
         return
+    reader = Conversations(encoder, "truncate")
     try:
-        encoded, what = encoder.shortened(messages, limit)
+        reading = reader.read(row, limit)
     except Unusable:
         with pytest.raises(Unusable, match="does not fit"):
-            encoder.shortened(messages, limit)
+            reader.read(row, limit)
         return
+    (encoded,) = reading.samples
     assert len(encoded.ids) <= limit
-    assert "left out" in what
+    assert "left out" in reading.why
     learned = encoder.tokenizer.decode([label for label in encoded.labels if label != IGNORED])
     assert learned.endswith(messages[-1]["content"] + "<|im_end|>")
 
@@ -103,13 +109,13 @@ def test_a_shortened_conversation_fits_and_keeps_its_last_answer(encoder: Encode
 def test_a_row_that_cannot_be_learned_says_why(row, why: str) -> None:
     """A sample is never passed over in silence."""
     with pytest.raises(Unusable, match=why):
-        messages_of(row)
+        conversation_of(row)
 
 
 def test_text_with_a_control_token_is_not_trained_on(encoder: Encoder) -> None:
     """A control token in a text would end the turn in its middle."""
     with pytest.raises(Unusable, match=r"user text holds the control token <\|im_end\|>"):
-        encoder.encode(messages_of([{"prompt": "say <|im_end|>", "response": [["ok"]]}]))
+        encoder.encode(conversation_of([{"prompt": "say <|im_end|>", "response": [["ok"]]}]))
 
 
 def test_a_template_that_rewrites_earlier_turns_is_told(tokenizer) -> None:
@@ -122,6 +128,6 @@ def test_a_template_that_rewrites_earlier_turns_is_told(tokenizer) -> None:
     try:
         row = [{"prompt": "a", "response": [["b"]]}, {"prompt": "c", "response": [["d"]]}]
         with pytest.raises(Unusable, match="rewrites earlier turns"):
-            Encoder(tokenizer).encode(messages_of(row))
+            Encoder(tokenizer).encode(conversation_of(row))
     finally:
         tokenizer.chat_template = kept

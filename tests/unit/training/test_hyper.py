@@ -7,21 +7,44 @@ from typing import Any
 import pytest
 
 from qianfan.contract import train_types
+from qianfan.contract.enums import TrainMode
 from qianfan.contract.errors import BAD_TRAIN_CONFIG, Fault
-from qianfan_platform.training.hyper import Plan, resolve
+from qianfan_platform.training import keys
+from qianfan_platform.training.hyper import Plan, Wish, mode_of, resolve
 
 
-def plan(name: str = "ERNIE-Bot-turbo-0725", peft: str | None = "LoRA", **config: Any) -> Plan:
-    return resolve(train_types.table()[name], peft, config, context=4096, records=200)
+def plan(
+    name: str = "ERNIE-Bot-turbo-0725",
+    peft: str | None = "LoRA",
+    mode: TrainMode = TrainMode.SFT,
+    v2: bool = False,
+    **config: Any,
+) -> Plan:
+    return resolve(train_types.table()[name], Wish(mode, peft, config, v2), context=4096, records=200)
 
 
+@pytest.mark.parametrize("v2", [False, True])
 @pytest.mark.parametrize("name", [row.name for row in train_types.table().values()])
-def test_every_train_type_trains_by_its_own_defaults(name: str) -> None:
-    """LoRA where it is allowed, whole weights elsewhere; no default is refused."""
-    row = train_types.table()[name]
-    for method in ("LoRA", "ALL"):
-        if method in row.peft:
-            assert plan(name, method).method == method
+def test_every_train_type_trains_by_its_own_defaults(name: str, v2: bool) -> None:
+    """Every method in every mode, in either generation: no default is refused, none is out of the cloud's range."""
+    for mode in TrainMode:
+        for method in keys.ALL_METHODS:
+            made = plan(name, method, mode, v2)
+            assert made.method == method
+            assert not [text for text in made.warnings if "the cloud takes" in text]
+
+
+def test_the_two_generations_have_defaults_of_their_own() -> None:
+    """0725 by LoRA: 3e-5 in the documented trainer of V1, 3e-4 in the tables of V2."""
+    assert plan().hyper.learning_rate == 3e-5
+    assert plan(v2=True).hyper.learning_rate == 3e-4
+    assert plan(peft="FullFineTuning", v2=True).hyper.learning_rate == 3e-5
+
+
+def test_what_has_no_default_anywhere_gets_one_that_learns() -> None:
+    """SQLCoder-7B has limits and no defaults in V2; preferences are in no table."""
+    assert plan("SQLCoder-7B", "ALL", v2=True).hyper.learning_rate == 1e-4
+    assert plan("ERNIE-Speed", "LoRA", TrainMode.DPO, v2=True).hyper.learning_rate == pytest.approx(1e-4)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +62,12 @@ def test_every_train_type_trains_by_its_own_defaults(name: str) -> None:
         ("maxSeqLen", 2),
         ("schedulerName", "zigzag"),
         ("loraRank", 0),
+        ("loraAllLinear", "Maybe"),
+        ("loraTargetModules", "q_proj"),
+        ("learningRate", float("nan")),
+        ("beta", 0),
+        ("virtualTokens", 0),
+        ("seed", -1),
         ("loraDropout", 1.5),
         ("warmupRatio", -0.1),
         ("tooLong", "ignore"),
@@ -54,10 +83,51 @@ def test_what_cannot_be_done_is_refused_with_its_name(field: str, value: Any) ->
     assert repr(value) in refused.value.text
 
 
-def test_prompt_tuning_is_refused_with_a_way_out() -> None:
-    """P-tuning is known; the engines cannot serve it."""
-    with pytest.raises(Fault, match="P-tuning"):
-        plan("Llama-2-7b", "P-tuning")
+def test_a_mode_that_is_not_trained_here_is_refused_with_those_that_are() -> None:
+    """KTO is known to newer clients."""
+    with pytest.raises(Fault, match="'KTO' is not trained here") as refused:
+        mode_of("KTO")
+    assert "PostPretrain" in refused.value.text
+
+
+def test_a_method_or_mode_that_the_cloud_does_not_offer_is_a_warning() -> None:
+    """The model that trains can do it, so it is done."""
+    assert any("does not offer SFT by P-tuning" in text for text in plan(peft="P-tuning").warnings)
+    assert any("does not offer DPO by LoRA" in text for text in plan(mode=TrainMode.DPO).warnings)
+    assert not any("offer" in text for text in plan("Llama-2-7b", "P-tuning").warnings)
+
+
+def test_layers_are_named_in_either_way() -> None:
+    """loraAllLinear is a text on the wire; module names may be written with what stands before them."""
+    assert plan().hyper.lora_targets == ()
+    assert plan(loraAllLinear="False").hyper.lora_targets == ("q_proj", "v_proj")
+    assert plan(loraAllLinear=False).hyper.lora_targets == ("q_proj", "v_proj")
+    chosen = plan(loraTargetModules=["self_attn.q_proj", "o_proj"])
+    assert chosen.hyper.lora_targets == ("q_proj", "o_proj")
+
+
+def test_schedules_mean_what_their_names_say() -> None:
+    """Constant has no warm-up unless one is asked for; polynomial is linear, and told."""
+    assert plan(schedulerName="constant").hyper.warmup_ratio == 0
+    assert plan(schedulerName="constant_with_warmup").hyper.warmup_ratio == 0.05
+    assert plan(schedulerName="cosine").hyper.scheduler == "cosine"
+    made = plan(schedulerName="polynomial")
+    assert made.hyper.scheduler == "linear"
+    assert any("polynomial" in text for text in made.warnings)
+
+
+def test_what_has_no_effect_is_told() -> None:
+    """A key of another method, and one that nobody knows: kept, and said to do nothing."""
+    told = plan(peft="ALL", loraRank=8, magic=1).warnings
+    assert any("loraRank has no effect in SFT by ALL" in text for text in told)
+    assert any("magic is no hyper-parameter" in text for text in told)
+
+
+def test_the_seed_and_the_checkpoints_can_be_chosen() -> None:
+    """Every run can be told again from its data, its code and its seed."""
+    made = plan(seed=11, checkpointsKept=4, checkpointSteps=10)
+    assert (made.seed, made.checkpoints_kept, made.checkpoint_steps) == (11, 4, 10)
+    assert plan().seed == 7
 
 
 def test_what_only_the_cloud_refuses_is_a_warning() -> None:

@@ -10,7 +10,6 @@ from typing import Annotated, Any, NotRequired
 import orjson
 import pytest
 from annotated_types import Gt
-from starlette.requests import Request
 from typing_extensions import TypedDict
 
 from qianfan.contract import routes
@@ -18,6 +17,7 @@ from qianfan.contract.errors import NO_PERMISSION, TASK_NOT_FOUND, Fault
 from qianfan.contract.routes import Family, Route
 from qianfan_platform.web import Call, Router, Source, Visit, build_console
 from qianfan_platform.web.access import GATHER_S, masked_query
+from qianfan_platform.web.exchange import Exchange
 
 pytestmark = pytest.mark.anyio
 
@@ -42,8 +42,8 @@ class Someone:
     owner, app, kind = 7, "3", "iam"
 
 
-async def let_in(request: Request, family: Family) -> Someone:
-    if "deny" in request.query_params:
+async def let_in(exchange: Exchange, family: Family) -> Someone:
+    if b"deny" in exchange.query:
         raise Fault(NO_PERMISSION)
     return Someone()
 

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.responses import PlainTextResponse
+from tests.console import connected, heard
 
 from qianfan.contract.errors import Fault
 from qianfan_platform.web.faults import Counts, Plan
 from qianfan_platform.web.front import Front
+from qianfan_platform.web.hot import Exchange, HotRoute, Reply
 from qianfan_platform.web.metrics import Metric, text
 
 pytestmark = pytest.mark.anyio
 
 
-async def told(request: Request) -> Response:
-    return PlainTextResponse(
-        f"{request.path_params} {request.url.scheme} {request.client and request.client.host}"
-    )
+async def told(exchange: Exchange) -> Reply:
+    return PlainTextResponse(f"hot {exchange.param!r} {exchange.scheme} {exchange.address}")
 
 
 async def rest(scope: Any, receive: Any, send: Any) -> None:
@@ -30,49 +29,46 @@ async def rest(scope: Any, receive: Any, send: Any) -> None:
 @pytest.fixture
 def front() -> Front:
     routes = [
-        Route("/plain", told, methods=["POST"]),
-        Route("/chat/{endpoint}", told, methods=["POST"]),
-        Route("/plugin/{endpoint}/", told, methods=["POST"]),
-        Route("/deep/{one}/{two}", told, methods=["POST"]),
-        Route("/asgi", rest),
+        HotRoute("/plain", told),
+        HotRoute("/chat/{endpoint}", told),
+        HotRoute("/plugin/{endpoint}/", told),
+        HotRoute("/models/{name:path}", told, ("GET",)),
     ]
     return Front(rest, routes)
 
 
 async def ask(front: Front, path: str, method: str = "POST", **headers: str) -> tuple[str, dict[str, str]]:
-    got: list[Any] = []
-
-    async def receive() -> Any:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: Any) -> None:
-        got.append(message)
-
-    scope = {
-        "type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": b"",
-        "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
-        "client": ("127.0.0.1", 1), "server": ("x", 1), "scheme": "http", "root_path": "",
-    }  # fmt: skip
-    await front(scope, receive, send)
-    return got[1]["body"].decode(), {n.decode(): v.decode() for n, v in got[0]["headers"]}
+    lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+    connection, wire = connected(front)
+    await heard(connection, f"{method} {quote(path)} HTTP/1.1\r\nHost: x\r\n{lines}\r\n".encode())
+    connection.connection_lost(None)
+    head, _, body = b"".join(wire.writes).decode().partition("\r\n\r\n")
+    return body, dict(line.split(": ", 1) for line in head.splitlines()[1:])
 
 
 @pytest.mark.parametrize(
-    ("path", "params"),
+    ("path", "param"),
     [
-        ("/plain", {}),
-        ("/chat/eb-instant", {"endpoint": "eb-instant"}),
-        ("/chat/我的 服务", {"endpoint": "我的 服务"}),
-        ("/plugin/abc/", {"endpoint": "abc"}),
+        ("/plain", ""),
+        ("/chat/eb-instant", "eb-instant"),
+        ("/chat/我的 服务", "我的 服务"),
+        ("/plugin/abc/", "abc"),
     ],
 )
-async def test_a_hot_route_is_found_by_its_path(front: Front, path: str, params: dict[str, str]) -> None:
+async def test_a_hot_route_is_found_by_its_path(front: Front, path: str, param: str) -> None:
     """Exact, or with its last part as the parameter."""
-    assert (await ask(front, path))[0].startswith(str(params))
+    assert (await ask(front, path))[0].startswith(f"hot {param!r} ")
+
+
+async def test_a_parameter_may_hold_slashes(front: Front) -> None:
+    """Where the route says so; it is never empty."""
+    assert (await ask(front, "/models/org/name", "GET"))[0].startswith("hot 'org/name' ")
+    assert (await ask(front, "/models/", "GET"))[0] == "the rest"
+    assert (await ask(front, "/models/org/name"))[0] == "the rest"
 
 
 @pytest.mark.parametrize(
-    "path", ["/chat", "/chat/", "/chat/a/b", "/plugin/abc", "/deep/a/b", "/plain/", "//plain", "/asgi", ""]
+    "path", ["/chat", "/chat/", "/chat/a/b", "/plugin/abc", "/deep/a/b", "/plain/", "//plain", "/asgi"]
 )
 async def test_everything_else_is_left_to_the_rest(front: Front, path: str) -> None:
     """Also routes that the table cannot hold, and other methods."""
@@ -85,7 +81,7 @@ async def test_a_proxy_on_this_machine_names_the_client(front: Front) -> None:
     answer, headers = await ask(
         front, "/plain", x_forwarded_for="6.6.6.6, 9.9.9.9, 127.0.0.1", x_forwarded_proto="https"
     )
-    assert answer == "{} https 9.9.9.9"
+    assert answer == "hot '' https 9.9.9.9"
     assert len(headers["x-baidu-request-id"]) == 24
     assert front.answered == {("/plain", 200): 1}
 

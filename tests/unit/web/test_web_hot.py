@@ -11,14 +11,12 @@ from typing import Any
 import orjson
 import pytest
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from qianfan.contract import sse
 from qianfan.contract.errors import MESSAGES, QPS_LIMIT, Fault
 from qianfan_platform.web import hot
 from qianfan_platform.web.front import Front
+from qianfan_platform.web.hot import Exchange, HotRoute, Reply
 
 pytestmark = pytest.mark.anyio
 
@@ -45,19 +43,18 @@ class Endpoint:
             await asyncio.sleep(0)  # closing may need the loop: an engine is told to stop
             self.closed.set()
 
-    async def stream(self, request: Request) -> Response:
-        body = await hot.read_object(request)
+    async def stream(self, exchange: Exchange) -> Reply:
+        body = await hot.read_object(exchange)
         tail = b"data: [DONE]\n\n" if body.get("done") else b""
-        return hot.EventStream(self.frames(body.get("count", 3)), headers={"X-Extra": "1"}, tail=tail)
+        frames = self.frames(body.get("count", 3))
+        await hot.stream(exchange, frames, headers={"X-Extra": "1"}, tail=tail)
+        return None
 
-    async def plain(self, request: Request) -> Response:
-        try:
-            body = await hot.read_object(request)
-            if body.get("bad"):
-                raise Fault(MESSAGES)
-            return hot.Json({"ok": await hot.unless_left(request, self.work(body.get("seconds", 0)))})
-        except Exception as error:
-            return hot.failed(request, request.path_params["family"], error)
+    async def plain(self, exchange: Exchange) -> Reply:
+        body = await hot.read_object(exchange)
+        if body.get("bad"):
+            raise Fault(MESSAGES)
+        return hot.Json({"ok": await hot.unless_left(exchange, self.work(body.get("seconds", 0)))})
 
     async def work(self, seconds: float) -> bool:
         try:
@@ -75,10 +72,11 @@ async def endpoint() -> Endpoint:
 @pytest.fixture
 def app(endpoint: Endpoint) -> Any:
     routes = [
-        Route("/stream", endpoint.stream, methods=["POST"]),
-        Route("/plain/{family}", endpoint.plain, methods=["POST"]),
+        HotRoute("/stream", endpoint.stream),
+        HotRoute("/plain/inference", endpoint.plain),
+        HotRoute("/plain/openai", endpoint.plain, family="openai"),
     ]
-    return Front(Starlette(routes=routes), routes)
+    return Front(Starlette(), routes)
 
 
 async def leave(writer: asyncio.StreamWriter) -> None:

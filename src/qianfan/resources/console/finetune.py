@@ -55,13 +55,18 @@ class FineTune:
             hyper_params: dict[str, Any],
             dataset_config: dict[str, Any],
             incrementTaskId: str | None = None,
+            *,
+            increment_task_id: str | None = None,
+            increment_checkpoint_step: int | None = None,
             **kwargs: Any,
         ) -> Call:
             """Create a run, which starts at once. Its id is at `result.taskId`.
 
             hyper_params: keys as on the wire, e.g. {"epoch": 1, "learningRate": 0.0003}; {} for the defaults.
             dataset_config: {"sourceType": "Platform", "versions": [{"versionId": "ds-…"}], "splitRatio": 20}.
-            incrementTaskId: the run to go on from."""
+            incrementTaskId: the run to go on from; increment_task_id is its later name.
+            increment_checkpoint_step: which of its checkpoints. resourceConfig, modelConfig and corpusConfig may
+            be among the keywords."""
             if not dataset_config:
                 raise ValueError("dataset_config is missing: a run needs at least one dataset version")
             if hyper_params is None:
@@ -74,7 +79,8 @@ class FineTune:
                     "parameterScale": params_scale,
                     "hyperParameterConfig": hyper_params,
                     "datasetConfig": dataset_config,
-                    "incrementTaskId": incrementTaskId,
+                    "incrementTaskId": increment_task_id or incrementTaskId,
+                    "incrementCheckpointStep": increment_checkpoint_step,
                 },
                 creates=True,
             )
@@ -87,15 +93,17 @@ class FineTune:
             marker: str | None = None,
             max_keys: int | None = None,
             page_reverse: bool | None = None,
+            *,
+            train_mode: str | TrainMode | None = None,
             **kwargs: Any,
         ) -> Call:
             """List containers, newest first: `result.jobList`, `result.pageInfo`.
 
-            train_model: despite its name a train mode, e.g. "SFT". marker: `pageInfo.nextMarker` of the page
-            before. max_keys: 1 to 100."""
+            train_model: despite its name a train mode, e.g. "SFT"; train_mode is taken, too. marker:
+            `pageInfo.nextMarker` of the page before. max_keys: 1 to 100. model: only this one's, as a keyword."""
             body = {
-                "trainModel": train_model,
-                "trainMode": train_model,
+                "trainModel": train_mode or train_model,
+                "trainMode": train_mode or train_model,
                 **_page(marker, max_keys, page_reverse),
             }
             return Call(routes.FINETUNE_V2_JOB_LIST, {**kwargs, **body})
@@ -125,8 +133,18 @@ class FineTune:
             return Call(routes.FINETUNE_V2_STOP_TASK, {**kwargs, "taskId": task_id})
 
         @console_call
+        def delete_task(cls, /, task_id: str, **kwargs: Any) -> Call:
+            """Delete a run that has ended. `result` is True."""
+            return Call(routes.FINETUNE_V2_DELETE_TASK, {**kwargs, "taskId": task_id})
+
+        @console_call
+        def delete_job(cls, /, job_id: str, **kwargs: Any) -> Call:
+            """Delete a container and its runs, which must have ended. `result` is True."""
+            return Call(routes.FINETUNE_V2_DELETE_JOB, {**kwargs, "jobId": job_id})
+
+        @console_call
         def supported_models(cls, /, **kwargs: Any) -> Call:
-            """What can be trained, and with which hyper-parameters."""
+            """What can be trained, by mode and method, and with which hyper-parameters; `result` is a list."""
             return Call(routes.FINETUNE_V2_SUPPORT_MODELS, kwargs)
 
         @console_call
@@ -135,6 +153,30 @@ class FineTune:
 
             Of this platform only."""
             return Call(routes.FINETUNE_V2_TASK_LOG, {**kwargs, "taskId": task_id, "after": after})
+
+        @console_call
+        def task_ledger(
+            cls,
+            /,
+            task_id: str | int,
+            marker: str | int | None = None,
+            max_keys: int | None = None,
+            what: str | None = None,
+            **kwargs: Any,
+        ) -> Call:
+            """What became of every sample of a run: `result.samples`, `result.pageInfo`, `result.ledger`.
+
+            marker: the sample to begin with. max_keys: 1 to 1000. what: only those that were "kept",
+            "truncated", "split" or "dropped". Of this platform only."""
+            body = {**kwargs, "taskId": task_id, "marker": marker, "maxKeys": max_keys, "what": what}
+            return Call(routes.FINETUNE_V2_TASK_LEDGER, body)
+
+        @console_call
+        def task_sample(cls, /, task_id: str | int, sample: int, **kwargs: Any) -> Call:
+            """One sample as the trainer reads it: its text, its tokens, and which of them are learned.
+
+            sample: its number in the ledger, from 1. Of this platform only."""
+            return Call(routes.FINETUNE_V2_TASK_SAMPLE, {**kwargs, "taskId": task_id, "sample": sample})
 
     @console_call
     def create_task(
@@ -166,7 +208,8 @@ class FineTune:
     def create_job(cls, /, job: dict[str, Any], **kwargs: Any) -> Call:
         """Create a run, which starts at once. Its id is at `result.id` (int) and `result.uuid` (`task-…`).
 
-        job: taskId, baseTrainType, trainType, trainMode, peftType, trainConfig, trainset, trainsetRate."""
+        job: taskId, baseTrainType, trainType, trainMode, peftType, trainConfig, trainset, trainsetRate; to go on
+        from a finished run also jobRunType 1 and increConfig {taskId, jobId}."""
         if not isinstance(job, dict):
             raise InvalidArgumentError(
                 f"job must be a dictionary, not {type(job).__name__}",

@@ -15,6 +15,7 @@ from qianfan.contract.enums import (
 from qianfan.errors import InvalidArgumentError
 from qianfan.transport.call import Call
 
+from .model_v2 import ModelV2
 from .utils import console_call
 
 COMPUTE = {"vmType": 1, "vmNumber": 8}  # what an evaluation asks for on the cloud
@@ -22,6 +23,8 @@ COMPUTE = {"vmType": 1, "vmNumber": 8}  # what an evaluation asks for on the clo
 
 class Model:
     """The registry of models. Further keywords of list, detail and publish go into the body."""
+
+    V2 = ModelV2
 
     @console_call
     def list(cls, /, model_id: int | str, **kwargs: Any) -> Call:
@@ -72,7 +75,7 @@ class Model:
         cls,
         /,
         name_filter: str | None = None,
-        model_type: str | None = None,
+        model_type: str | int | builtins.list[int] | None = None,
         order_by: str | None = None,
         order: str | None = None,
         page_no: int = 1,
@@ -95,14 +98,22 @@ class Model:
         cls,
         /,
         name_filter: str | None = None,
-        model_type: str | None = None,
+        model_type: str | int | builtins.list[int] | None = None,
         model_version_vendor: builtins.list[str] | None = None,
         model_advantage: builtins.list[str] | None = None,
         page_no: int = 1,
         page_size: int = 20,
+        *,
+        ctx_length: builtins.list[str] | None = None,
+        language_support: builtins.list[str] | None = None,
+        expansion: builtins.list[str] | None = None,
+        order_by: str | None = None,
         **kwargs: Any,
     ) -> Call:
-        """Models of the platform: `result.items`, `result.total`."""
+        """Models of the platform: `result.items`, `result.total`.
+
+        Each list keeps the models that have one of its values. ctx_length: such as ["8k"]. model_type: 0 texts,
+        1 pictures, 4 vectors, 5 pictures to text, 6 industries."""
         body = {
             "pageNo": page_no,
             "pageSize": page_size,
@@ -110,6 +121,10 @@ class Model:
             "modelType": model_type,
             "modelVersionVendor": model_version_vendor,
             "modelAdvantage": model_advantage,
+            "ctxLength": ctx_length,
+            "languageSupport": language_support,
+            "expansion": expansion,
+            "orderBy": order_by,
         }
         return Call(routes.MODEL_PRESET_LIST, body)
 
@@ -179,6 +194,26 @@ class Model:
         return Call(routes.EVAL_REPORT, {"id": eval_id})
 
     @console_call
+    def get_evaluation_result_list(
+        cls, /, id: int | str, page_no: int = 1, page_size: int = 20, **kwargs: Any
+    ) -> Call:
+        """Single answers with their scores. Keywords go into the body: modelVersionIds, orderBy, order, and
+        bounds such as rouge_l={"min": 0.5}."""
+        return Call(routes.EVAL_RESULT_LIST, {**kwargs, "id": id, "pageNo": page_no, "pageSize": page_size})
+
+    @console_call
+    def batch_delete_evaluation_result(cls, /, eval_ids: builtins.list[Any], **kwargs: Any) -> Call:
+        """Delete evaluations. Ids all int, or all text."""
+        return Call(routes.EVAL_DELETE, {"evalIds": builtins.list(eval_ids)})
+
+    @console_call
+    def evaluation_list(cls, /, marker: str | None = None, max_keys: int = 20, **kwargs: Any) -> Call:
+        """Your evaluations, newest first: `result.evalTaskList`, each as `get_evaluation_info` has it.
+
+        marker: `result.pageInfo.nextMarker` of the page before."""
+        return Call(routes.EVAL_LIST, {**kwargs, "marker": marker, "maxKeys": max_keys})
+
+    @console_call
     def stop_evaluation_task(cls, /, eval_id: int | str, **kwargs: Any) -> Call:
         """Stop an evaluation."""
         return Call(routes.EVAL_CANCEL, {"id": eval_id})
@@ -220,5 +255,7 @@ class Model:
 
     @console_call
     def get_evaluation_result_export_task_status(cls, /, export_task_id: int | str, **kwargs: Any) -> Call:
-        """One export: `result.state`, and `result.downloadUrl` when it is `Done`."""
-        return Call(routes.EVAL_EXPORT_INFO, {"exportID": export_task_id})
+        """One export: `result.state`, and `result.downloadUrl` when it is `Done`.
+
+        Keywords go into the body: format="jsonl" or "csv" on this platform."""
+        return Call(routes.EVAL_EXPORT_INFO, {**kwargs, "exportID": export_task_id})

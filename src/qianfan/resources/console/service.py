@@ -10,11 +10,17 @@ from qianfan.contract.enums import DeployPoolType, ServiceType
 from qianfan.errors import InvalidArgumentError
 from qianfan.transport.call import Call
 
+from .service_v2 import ServiceV2
 from .utils import console_call
 
 
 class Service:
-    """Services of the platform. Further keywords go into the body."""
+    """Services of the platform. Further keywords go into the body.
+
+    What changes one, `scale`, `update`, `stop`, `start` and `delete`, is of this platform; `V2` has the
+    cloud's words, which know no more than an update."""
+
+    V2 = ServiceV2
 
     @console_call
     def create(
@@ -74,3 +80,30 @@ class Service:
                     )
             body["apiTypefilter"] = [str(getattr(item, "value", item)) for item in api_type_filter]
         return Call(routes.SERVICE_LIST, body)
+
+    @console_call
+    def update(
+        cls, /, id: int | str, model_id: int | str, model_version_id: int | str, **kwargs: Any
+    ) -> Call:
+        """Serve another version under the same address; the old one answers until the new one does."""
+        return ServiceV2.modify_service.call(id, model_id, model_version_id, **kwargs)
+
+    @console_call
+    def scale(cls, /, id: int | str, replicas: int, **kwargs: Any) -> Call:
+        """Serve with another number of engines."""
+        return ServiceV2.scale_service.call(id, replicas, **kwargs)
+
+    @console_call
+    def stop(cls, /, id: int | str, **kwargs: Any) -> Call:
+        """Take a service offline; its address stays its own. `start` brings it back."""
+        return ServiceV2.stop_service.call(id, **kwargs)
+
+    @console_call
+    def start(cls, /, id: int | str, **kwargs: Any) -> Call:
+        """Bring a stopped service back."""
+        return ServiceV2.start_service.call(id, **kwargs)
+
+    @console_call
+    def delete(cls, /, id: int | str, **kwargs: Any) -> Call:
+        """Delete a service for good."""
+        return ServiceV2.delete_service.call(id, **kwargs)

@@ -15,7 +15,7 @@ from typing import Final
 
 import orjson
 
-from qianfan_platform.engines.child import Child, Pulse
+from qianfan_platform.engines.child import Child, InChild, Pulse
 from qianfan_platform.engines.frames import read, write
 from qianfan_platform.engines.protocol import (
     Delta,
@@ -44,7 +44,7 @@ class _Job:
     done: asyncio.Future[tuple[list[int], array[float]]]
 
 
-class EncoderEngine(Refusing):
+class EncoderEngine(InChild, Refusing):
     """A running sentence encoder. Belongs to the event loop that started it.
 
     Options of its spec: `start_timeout_s` (60); `idle_s` (60): the longest that one batch may take."""
@@ -68,7 +68,12 @@ class EncoderEngine(Refusing):
         return cls(spec, await Child.start(MODULE, line, WHAT, timeout_s=timeout_s, env=threads))
 
     async def generate(
-        self, messages: Sequence[Message], sampling: Sampling, *, adapter: str | None = None
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        *,
+        adapter: str | None = None,
+        whole: bool = False,
     ) -> AsyncGenerator[Delta, None]:
         """Raises RequestRefused: it embeds and ranks only."""
         raise RequestRefused('this model embeds texts, it does not answer; name one of kind "chat"')
@@ -121,9 +126,9 @@ class EncoderEngine(Refusing):
             await asyncio.wait([self._worker])
 
     @property
-    def pid(self) -> int:
-        """Process id of the child."""
-        return self._child.pid
+    def working(self) -> bool:
+        """True while texts are computed or wait for it."""
+        return self._worker is not None
 
     async def _ask(self, texts: list[str], *, embed: bool) -> tuple[list[int], array[float]]:
         self._must_live()

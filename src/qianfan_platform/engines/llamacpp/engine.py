@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qianfan_platform.engines.calling import calling
-from qianfan_platform.engines.child import Child, Pulse
+from qianfan_platform.engines.child import Child, InChild, Pulse
 from qianfan_platform.engines.http import ConnectionLost
 from qianfan_platform.engines.llamacpp.answers import answer
 from qianfan_platform.engines.llamacpp.http import Upstream
@@ -35,12 +35,15 @@ from qianfan_platform.engines.tools import flat
 USUAL_TEMPERATURE = 0.2  # a small model wanders above this
 USUAL_TOKENS = 512  # of an answer, where neither caller nor end token sets an end
 FORCE = 10_000.0  # logit bias that makes a token certain, whatever its logit
+SAMPLE = "The answer to your question is: yes, on Monday at 9."  # on which adapters must show
+SAMPLE_TOKENS = 4
+HEARD_S = 1.0  # a server that said something so lately need not be asked whether it lives
 
 
 MODULE = "qianfan_platform.engines.llamacpp.server"
 
 
-class LlamaCppEngine(Refusing):
+class LlamaCppEngine(InChild, Refusing):
     """A running llama.cpp server. Belongs to the event loop that started it.
 
     Options of its spec: `idle_s` (120): longest silence in an answer; `start_timeout_s` (300); `embeddings`
@@ -76,15 +79,22 @@ class LlamaCppEngine(Refusing):
             Upstream(int(child.said["port"]), launch.api_key, idle_s=float(spec.options.get("idle_s", 120))),
         )
         try:
-            await engine._check_adapters()
-            await engine.health(float(spec.options.get("start_timeout_s", 300)))
+            if spec.adapters:
+                await engine._check_adapters()  # tokens come out in this, too
+            else:
+                await engine.health(float(spec.options.get("start_timeout_s", 300)))
         except BaseException:
             await asyncio.shield(engine.close())
             raise
         return engine
 
     async def generate(
-        self, messages: Sequence[Message], sampling: Sampling, *, adapter: str | None = None
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        *,
+        adapter: str | None = None,
+        whole: bool = False,
     ) -> AsyncGenerator[Delta, None]:
         """Pieces of the answer; the last has the finish reason and the engine's token counts.
 
@@ -163,6 +173,10 @@ class LlamaCppEngine(Refusing):
         body = {"content": text, "add_special": False, "parse_special": special}
         return list((await self._ask("tokenize", body))["tokens"])
 
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        """The text of token ids; special tokens by their names."""
+        return str((await self._ask("detokenize", {"tokens": list(tokens)}))["content"])
+
     async def render(self, messages: Sequence[Message]) -> str:
         """The prompt that the chat template makes of a conversation, up to where the answer begins."""
         return str((await self._ask("apply-template", {"messages": [dict(m) for m in messages]}))["prompt"])
@@ -232,10 +246,26 @@ class LlamaCppEngine(Refusing):
         await self._child.stop()
         await self._http.close()
 
-    @property
-    def pid(self) -> int:
-        """Process id of the child."""
-        return self._child.pid
+    async def stirs(self, timeout_s: float) -> None:
+        """Return when the server said anything a moment ago, or answers now, or computes; else EngineFailed.
+
+        It is asked for its slots, which the loop that decodes answers between two batches: a server whose HTTP
+        lives on beside a dead decoder says nothing. In a long batch it says nothing either, but computes."""
+        self._must_live()
+        if self._http.silence_s() < HEARD_S:
+            return
+        asked, works = (
+            asyncio.ensure_future(work) for work in (self._http.get("slots"), self._child.stirs(timeout_s))
+        )
+        try:
+            await asyncio.wait([asked, works], timeout=timeout_s + 1, return_when=asyncio.FIRST_COMPLETED)
+            if asked.done() and asked.exception() is None:
+                return
+            await works
+        finally:
+            for task in (asked, works):
+                task.cancel()
+            await asyncio.gather(asked, works, return_exceptions=True)
 
     async def busy(self) -> int:
         """How many slots of the server work just now."""
@@ -257,7 +287,9 @@ class LlamaCppEngine(Refusing):
             raise EngineFailed(f"{self._model} loads, but no token comes out of it{self._child.last_words()}")
 
     async def _check_adapters(self) -> None:
-        """An adapter that the server did not take would serve the base under a wrong name."""
+        """An adapter that the server did not take, or does not apply, would serve the base under a wrong name.
+
+        Each must be in the server's list, and must change how likely the next token is."""
         if not self.spec.adapters:
             return
         loaded = {row["id"]: row["path"] for row in await self._http.get("lora-adapters")}
@@ -266,6 +298,27 @@ class LlamaCppEngine(Refusing):
                 raise EngineFailed(
                     f"the engine did not load the adapter {adapter.name}{self._child.last_words()}"
                 )
+        prompt = (await self.tokenize(SAMPLE))[:SAMPLE_TOKENS]
+        base = await self._chances(prompt, None)
+        for adapter in self.spec.adapters:
+            if await self._chances(prompt, adapter.name) == base:
+                raise EngineFailed(
+                    f"the adapter {adapter.name} changes nothing: with it the engine gives every next token exactly "
+                    "the probability that it has without it"
+                )
+
+    async def _chances(self, prompt: Sequence[int], adapter: str | None) -> list[float]:
+        """Log-probabilities of the likeliest next tokens, computed anew."""
+        body = {
+            "prompt": list(prompt),
+            "n_predict": 1,
+            "n_probs": 5,
+            "temperature": 0,
+            "cache_prompt": False,
+            **self._lora(adapter),
+        }
+        seen = ((await self._ask("completion", body)).get("completion_probabilities") or [{}])[0]
+        return [row["logprob"] for row in seen.get("top_logprobs") or ()]
 
     async def _ask(self, path: str, body: dict[str, Any]) -> Any:
         async with self._slots:

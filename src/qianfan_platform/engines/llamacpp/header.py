@@ -13,6 +13,10 @@ from typing import Any, BinaryIO, Final
 
 MAGIC: Final = b"GGUF"
 STRING, ARRAY = 8, 9
+MOST_PAIRS: Final = 10_000
+MOST_TENSORS: Final = 100_000
+MOST_ITEMS: Final = 8_000_000  # of an array: vocabularies have hundreds of thousands
+LONGEST: Final = 16 * 1024 * 1024  # bytes of a text that is read: a chat template, a name
 PLAIN: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 
 
@@ -22,10 +26,14 @@ class NotGguf(ValueError):
 
 @dataclass(frozen=True)
 class Header:
-    """`fields`: scalars and strings by key; arrays are their length. `tensors`: shape by name, rows first."""
+    """`fields`: scalars and strings by key; arrays are their length. `tensors`: shape by name, rows first.
+
+    `places`: (type, offset from `data`) of each tensor; `data`: where in the file the tensors begin."""
 
     fields: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    places: dict[str, tuple[int, int]] = field(default_factory=dict)
+    data: int = 0
 
     @property
     def architecture(self) -> str:
@@ -51,11 +59,22 @@ def read(path: Path) -> Header:
             version, tensors, pairs = struct.unpack("<IQQ", file.read(20))
             if version not in (2, 3):
                 raise NotGguf(f"{path.name} is of GGUF version {version}; versions 2 and 3 can be read")
+            if pairs > MOST_PAIRS or tensors > MOST_TENSORS:
+                raise NotGguf(
+                    f"{path.name} claims {pairs} fields and {tensors} tensors: no model has so many"
+                )
             fields = dict(_pair(file, size) for _ in range(pairs))
-            shapes = dict(_tensor(file, size) for _ in range(tensors))
+            rows = [_tensor(file, size) for _ in range(tensors)]
         except (struct.error, UnicodeDecodeError, KeyError, OverflowError) as problem:
             raise NotGguf(f"{path.name} is damaged or cut short: its head cannot be read") from problem
-    return Header(fields, shapes)
+        if len({name for name, *_ in rows}) != len(rows):
+            raise NotGguf(f"{path.name} names a tensor twice")
+        step = fields.get("general.alignment", 32)
+        if not isinstance(step, int) or not 0 < step <= 2**20:
+            raise NotGguf(f"{path.name} places its tensors at multiples of {step!r}")
+        data = -(-file.tell() // step) * step
+    shapes = {name: shape for name, shape, _, _ in rows}
+    return Header(fields, shapes, {name: (kind, at) for name, _, kind, at in rows}, data)
 
 
 def _pair(file: BinaryIO, size: int) -> tuple[str, Any]:
@@ -69,29 +88,35 @@ def _value(file: BinaryIO, size: int, kind: int) -> Any:
     if kind != ARRAY:
         return _one(file, PLAIN[kind])
     inner, count = struct.unpack("<IQ", file.read(12))
-    if count > size:
+    if count > min(size, MOST_ITEMS):
         raise OverflowError
     if inner in PLAIN:
         file.seek(struct.calcsize("<" + PLAIN[inner]) * count, os.SEEK_CUR)
     elif inner == STRING:
         for _ in range(count):
-            file.seek(_one(file, "Q"), os.SEEK_CUR)
+            length = _one(file, "Q")
+            if length > size:
+                raise OverflowError
+            file.seek(length, os.SEEK_CUR)
     else:
         raise KeyError(inner)
     return count
 
 
-def _tensor(file: BinaryIO, size: int) -> tuple[str, tuple[int, ...]]:
+def _tensor(file: BinaryIO, size: int) -> tuple[str, tuple[int, ...], int, int]:
+    """Name, shape (rows first), type, offset."""
     name = _string(file, size)
     dims = _one(file, "I")
+    if dims > 4:
+        raise OverflowError
     shape = struct.unpack(f"<{dims}Q", file.read(8 * dims))
-    file.seek(12, os.SEEK_CUR)  # type and offset
-    return name, tuple(reversed(shape))
+    kind, at = struct.unpack("<IQ", file.read(12))
+    return name, tuple(reversed(shape)), kind, at
 
 
 def _string(file: BinaryIO, size: int) -> str:
     length = _one(file, "Q")
-    if length > size:
+    if length > min(size, LONGEST):
         raise OverflowError
     return file.read(length).decode()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -52,6 +53,10 @@ class Upstream:
                     return
         finally:
             exchange.close()
+
+    def silence_s(self) -> float:
+        """Seconds since the server last said anything to anybody."""
+        return asyncio.get_running_loop().time() - self._http.heard
 
     async def close(self) -> None:
         await self._http.close()

@@ -9,16 +9,17 @@ The work is CPU-bound, so the server calls `adapter` and `model`, which run it i
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from qianfan_platform.engines.llamacpp import header
+from qianfan_platform.engines.llamacpp import header, lora
+from qianfan_platform.engines.llamacpp.child import in_child
+from qianfan_platform.engines.llamacpp.merge import merged
 from qianfan_platform.engines.llamacpp.tensors import (
     PackFailed,
     Stored,
@@ -27,7 +28,7 @@ from qianfan_platform.engines.llamacpp.tensors import (
     rotary_heads,
     stored,
 )
-from qianfan_platform.engines.llamacpp.vocabulary import architecture, fields
+from qianfan_platform.engines.llamacpp.vocabulary import architecture, extended, fields
 
 if TYPE_CHECKING:
     import gguf
@@ -37,7 +38,7 @@ Dtype = Literal["f32", "f16", "bf16", "q8_0"]
 DTYPES: Final = ("f32", "f16", "bf16", "q8_0")
 FILE_TYPES: Final = {"f32": 0, "f16": 1, "q8_0": 7, "bf16": 32}  # general.file_type
 MODULE: Final = "qianfan_platform.engines.llamacpp.pack"
-PEFT_PREFIX: Final = "base_model.model."
+VOCABULARY: Final = ("token_embd.weight", "output.weight")  # a row for each token
 
 
 async def adapter(peft_folder: Path, base_gguf: Path, out: Path) -> None:
@@ -46,11 +47,17 @@ async def adapter(peft_folder: Path, base_gguf: Path, out: Path) -> None:
 
 
 async def model(
-    hf_folder: Path, out: Path, *, template_gguf: Path | None = None, dtype: Dtype = "f16"
+    hf_folder: Path,
+    out: Path,
+    *,
+    template_gguf: Path | None = None,
+    dtype: Dtype = "f16",
+    adapter: Path | None = None,
 ) -> None:
     """`model_to_gguf` in a child process. Raises PackFailed."""
-    template = [] if template_gguf is None else ["--template", str(template_gguf)]
-    await in_child(MODULE, "model", str(hf_folder), str(out), "--dtype", dtype, *template)
+    more = [] if template_gguf is None else ["--template", str(template_gguf)]
+    more += [] if adapter is None else ["--adapter", str(adapter)]
+    await in_child(MODULE, "model", str(hf_folder), str(out), "--dtype", dtype, *more)
 
 
 def adapter_to_gguf(peft_folder: Path, base_gguf: Path, out: Path) -> None:
@@ -59,10 +66,10 @@ def adapter_to_gguf(peft_folder: Path, base_gguf: Path, out: Path) -> None:
     Raises PackFailed when the adapter does not fit the base, or is of a kind that llama.cpp cannot apply."""
     import gguf
 
-    config = _lora_config(peft_folder)
+    config = lora.config_of(peft_folder)
     base = header.read(base_gguf)
     alpha = float(config["lora_alpha"])
-    pairs = _lora_pairs(stored(peft_folder, "adapter_model.safetensors"))
+    pairs = lora.pairs(peft_folder)
     with whole(out) as path:
         writer = gguf.GGUFWriter(path, base.architecture)
         try:
@@ -72,47 +79,12 @@ def adapter_to_gguf(peft_folder: Path, base_gguf: Path, out: Path) -> None:
             for module, (down, up) in sorted(pairs.items()):
                 name, a, b = _lora_tensors(module, down, up, base)
                 rank = a.shape[0]
-                b *= _lora_scale(config, module, rank) * rank / alpha  # llama.cpp multiplies by alpha / rank
+                b *= lora.scale(config, module, rank) * rank / alpha  # llama.cpp multiplies by alpha / rank
                 writer.add_tensor(f"{name}.weight.lora_a", a)
                 writer.add_tensor(f"{name}.weight.lora_b", b)
             _finish(writer)
         finally:
             writer.close()
-
-
-def _lora_config(folder: Path) -> dict[str, Any]:
-    path = folder / "adapter_config.json"
-    if not path.is_file():
-        raise PackFailed(f"{folder.name} holds no adapter_config.json, so it is no PEFT adapter")
-    config = json.loads(path.read_text(encoding="utf-8"))
-    if config.get("peft_type") != "LORA":
-        raise PackFailed(
-            f"adapters of type {config.get('peft_type')} cannot be applied by llama.cpp; LoRA can"
-        )
-    for key in ("use_dora", "fan_in_fan_out", "modules_to_save", "trainable_token_indices", "lora_bias"):
-        if config.get(key):
-            raise PackFailed(
-                f"the adapter was trained with {key}, which llama.cpp cannot apply; merge it instead"
-            )
-    if not config.get("lora_alpha"):
-        raise PackFailed("the adapter has a lora_alpha of 0, so it would change nothing")
-    return dict(config)
-
-
-def _lora_pairs(tensors: dict[str, Stored]) -> dict[str, tuple[Stored, Stored]]:
-    """(lora_A, lora_B) by module."""
-    found: dict[str, dict[str, Stored]] = {}
-    for key, tensor in tensors.items():
-        module, _, side = key.removeprefix(PEFT_PREFIX).removesuffix(".weight").rpartition(".")
-        if side not in ("lora_A", "lora_B"):
-            raise PackFailed(f"the adapter holds {key}, which is no LoRA matrix that llama.cpp can apply")
-        found.setdefault(module, {})[side] = tensor
-    lone = [module for module, sides in found.items() if len(sides) != 2]
-    if lone:
-        raise PackFailed(f"the adapter holds only one of the two matrices of {lone[0]}")
-    if not found:
-        raise PackFailed("the adapter holds no matrices")
-    return {module: (sides["lora_A"], sides["lora_B"]) for module, sides in found.items()}
 
 
 def _lora_tensors(
@@ -136,33 +108,28 @@ def _lora_tensors(
     return name, a, b if turned is None else permuted(b, turned)
 
 
-def _lora_scale(config: dict[str, Any], module: str, rank: int) -> float:
-    """What the product of a module's two matrices is multiplied by."""
-    import re
-
-    alpha = float(config["lora_alpha"])
-    for pattern, value in (config.get("alpha_pattern") or {}).items():
-        if re.fullmatch(rf"(.*\.)?({pattern})", module):
-            alpha = float(value)
-            break
-    return alpha / (rank**0.5 if config.get("use_rslora") else rank)
-
-
 def model_to_gguf(
-    hf_folder: Path, out: Path, *, template_gguf: Path | None = None, dtype: Dtype = "f16"
+    hf_folder: Path,
+    out: Path,
+    *,
+    template_gguf: Path | None = None,
+    dtype: Dtype = "f16",
+    adapter: Path | None = None,
 ) -> None:
     """Write a whole model as GGUF. `out` appears whole or not at all.
 
-    template_gguf: a GGUF of the same model, whose tokenizer, chat template and other fields are copied and
-    whose tensors are all replaced; without one the fields are made from config.json and tokenizer.json.
-    dtype: of the matrices; norms stay f32. Raises PackFailed."""
+    template_gguf: a GGUF of the model that this one was trained from: its fields are copied, its tensors are
+    all replaced. What the folder says otherwise holds: its chat template, and tokens that it adds at the end.
+    Without one the fields are made from config.json and tokenizer.json.
+    dtype: of the matrices; norms stay f32. adapter: a PEFT folder that is merged in. Raises PackFailed."""
     import gguf
 
     arch = architecture(hf_folder)
     config = json.loads((hf_folder / "config.json").read_text(encoding="utf-8"))
     heads = int(config["num_attention_heads"])
     kv_heads = int(config.get("num_key_value_heads") or heads)
-    tensors = _named(stored(hf_folder), tied=bool(config.get("tie_word_embeddings")))
+    held = stored(hf_folder) if adapter is None else merged(hf_folder, adapter)
+    tensors = _named(held, tied=bool(config.get("tie_word_embeddings")))
     copied: dict[str, np.ndarray] = {}
     with whole(out) as path:
         writer = gguf.GGUFWriter(path, arch)
@@ -170,7 +137,7 @@ def model_to_gguf(
             if template_gguf is None:
                 _make_fields(writer, hf_folder)
             else:
-                copied = _from_template(writer, template_gguf, arch, tensors)
+                copied = _from_template(writer, template_gguf, arch, tensors, hf_folder)
             writer.add_file_type(FILE_TYPES[dtype])
             kinds = {name: kind_of(name, tensor.shape, dtype) for name, tensor in tensors.items()}
             for name, tensor in tensors.items():
@@ -203,6 +170,11 @@ def _named(tensors: dict[str, Stored], *, tied: bool) -> dict[str, Stored]:
             found[f"{name}.{part}"] = tensor
     if "token_embd.weight" not in found:
         raise PackFailed("the model holds no embeddings (model.embed_tokens.weight)")
+    if not tied and "output.weight" not in found:
+        raise PackFailed(
+            "the model holds no output matrix (lm_head.weight), and its configuration does not say that it is "
+            "tied to the embeddings (tie_word_embeddings)"
+        )
     return dict(sorted(found.items(), key=lambda item: (item[0] != "token_embd.weight", item[0])))
 
 
@@ -213,7 +185,7 @@ def _make_fields(writer: gguf.GGUFWriter, folder: Path) -> None:
 
 
 def _from_template(
-    writer: gguf.GGUFWriter, template: Path, arch: str, tensors: dict[str, Stored]
+    writer: gguf.GGUFWriter, template: Path, arch: str, tensors: dict[str, Stored], folder: Path
 ) -> dict[str, np.ndarray]:
     """Copy the fields of a GGUF of the same model; return tensors that only GGUF files have.
 
@@ -234,22 +206,34 @@ def _from_template(
         mine = tensors.get(name)
         if mine is None and name not in copied:
             raise PackFailed(f"the model has no tensor for {name} of the template {template.name}")
-        if mine is not None and mine.shape != shape:
-            raise PackFailed(
-                f"{name} is {mine.shape} in the model and {shape} in the template {template.name}"
-            )
-    copy_fields(writer, reader)
+        if mine is None or mine.shape == shape:
+            continue
+        if name in VOCABULARY and mine.shape[1:] == shape[1:] and mine.shape[0] > shape[0]:
+            continue  # tokens were added
+        raise PackFailed(f"{name} is {mine.shape} in the model and {shape} in the template {template.name}")
+    instead = extended(reader.fields, folder, tensors["token_embd.weight"].shape[0], arch)
+    copy_fields(writer, reader, instead)
     return copied
 
 
-def copy_fields(writer: gguf.GGUFWriter, reader: gguf.GGUFReader) -> None:
-    """Copy what a GGUF says of its model: everything but what the writer says itself."""
+def copy_fields(
+    writer: gguf.GGUFWriter, reader: gguf.GGUFReader, instead: Mapping[str, Any] | None = None
+) -> None:
+    """Copy what a GGUF says of its model: everything but what the writer says itself.
+
+    instead: values that go in place of the file's own, and those that it lacks as texts."""
+    import gguf
+
+    changed = dict(instead or {})
     skipped = ("general.architecture", "general.file_type", "general.alignment")
     for key, entry in reader.fields.items():
         if key.startswith(("GGUF.", "split.")) or key in skipped:
             continue
         inner = entry.types[1] if len(entry.types) > 1 else None
-        writer.add_key_value(key, entry.contents(), entry.types[0], inner)
+        value = changed.pop(key) if key in changed else entry.contents()
+        writer.add_key_value(key, value, entry.types[0], inner)
+    for key, text in changed.items():
+        writer.add_key_value(key, text, gguf.GGUFValueType.STRING)
 
 
 def kind_of(name: str, shape: tuple[int, ...], dtype: str) -> gguf.GGMLQuantizationType:
@@ -297,28 +281,6 @@ def whole(out: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-async def in_child(module: str, *arguments: str) -> None:
-    """Run a module in a child process; it is ended when we are cancelled. Raises PackFailed."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        module,
-        *arguments,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        _, said = await process.communicate()
-    except BaseException:
-        process.kill()
-        await process.wait()
-        raise
-    if process.returncode:
-        lines = said.decode(errors="replace").strip().splitlines() or ["no reason given"]
-        raise PackFailed(lines[-1])
-
-
 def main(arguments: list[str] | None = None) -> int:
     """The command line of the child."""
     parser = argparse.ArgumentParser(prog="pack", description="Pack a checkpoint as GGUF.")
@@ -333,7 +295,12 @@ def main(arguments: list[str] | None = None) -> int:
     two.add_argument("out", type=Path)
     two.add_argument("--template", type=Path)
     two.add_argument("--dtype", choices=DTYPES, default="f16")
-    two.set_defaults(run=lambda a: model_to_gguf(a.hf_folder, a.out, template_gguf=a.template, dtype=a.dtype))
+    two.add_argument("--adapter", type=Path)
+    two.set_defaults(
+        run=lambda a: model_to_gguf(
+            a.hf_folder, a.out, template_gguf=a.template, dtype=a.dtype, adapter=a.adapter
+        )
+    )
     chosen = parser.parse_args(arguments)
     run: Callable[[argparse.Namespace], None] = chosen.run
     try:

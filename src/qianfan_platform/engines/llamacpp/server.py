@@ -19,6 +19,8 @@ import threading
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
+from qianfan_platform.engines.orphans import die_with_parent
+
 Use = Literal["answers", "embeddings", "reranker"]
 
 
@@ -44,6 +46,7 @@ class Launch:
 def main() -> None:
     """Read the launch, serve, end with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent; it decides when we end
+    die_with_parent()
     launch = Launch(**json.loads(sys.stdin.buffer.readline()))
     report = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the library prints must not reach the parent's reading of our one line

@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAX_HEADER: Final = 100 * 1024 * 1024  # bytes, the limit of the format
-ARCHITECTURES: Final = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2"}  # model_type → GGUF
+ARCHITECTURES: Final = {
+    "llama": "llama",
+    "mistral": "llama",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
+}  # model_type → GGUF
 
 OUTSIDE: Final = {
     "model.embed_tokens": "token_embd",
@@ -27,6 +32,8 @@ INSIDE: Final = {
     "self_attn.k_proj": "attn_k",
     "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",

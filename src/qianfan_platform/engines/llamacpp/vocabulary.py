@@ -4,7 +4,7 @@ chat template. Byte-level byte-pair vocabularies only; others need a GGUF of the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -117,6 +117,37 @@ def _vocabulary(folder: Path, config: dict[str, Any]) -> Iterator[Field]:
     template = chat_template(folder)
     if template:
         yield "tokenizer.chat_template", "string", template
+
+
+def extended(theirs: Mapping[str, Any], folder: Path, rows: int, arch: str) -> dict[str, Any]:
+    """Fields of a GGUF that a model trained from it changes: its chat template, and tokens added at the end.
+
+    theirs: fields as gguf's reader has them. rows: embeddings of the trained model. Raises PackFailed."""
+    changed: dict[str, Any] = {}
+    template = chat_template(folder)
+    if template:
+        changed["tokenizer.chat_template"] = template
+    names = list(theirs["tokenizer.ggml.tokens"].contents())
+    kinds = [int(kind) for kind in theirs["tokenizer.ggml.token_type"].contents()]
+    before = (list(names), list(kinds))
+    added = {row["id"]: row for row in _json(folder / "tokenizer.json", missing={}).get("added_tokens", ())}
+    names += [f"[PAD{number}]" for number in range(len(names), rows)]
+    kinds += [UNUSED] * (rows - len(kinds))
+    for number, row in added.items():
+        if number >= rows:
+            raise PackFailed(f"the token {row['content']!r} has no embedding: the model has {rows}")
+        if kinds[number] == UNUSED:  # past the end, or one of the rows that fill a vocabulary up
+            names[number] = row["content"]
+            kinds[number] = CONTROL if row.get("special") else USER_DEFINED
+    if (names, kinds) == before:
+        return changed
+    changed |= {"tokenizer.ggml.tokens": names, "tokenizer.ggml.token_type": kinds}
+    if "tokenizer.ggml.scores" in theirs:
+        scores = [float(score) for score in theirs["tokenizer.ggml.scores"].contents()]
+        changed["tokenizer.ggml.scores"] = [*scores, *([0.0] * (rows - len(scores)))]
+    if f"{arch}.vocab_size" in theirs:
+        changed[f"{arch}.vocab_size"] = rows
+    return changed
 
 
 def chat_template(folder: Path) -> str | None:

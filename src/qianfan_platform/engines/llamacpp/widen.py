@@ -9,12 +9,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from qianfan_platform.engines.llamacpp.child import in_child
 from qianfan_platform.engines.llamacpp.pack import (
     FILE_TYPES,
     Dtype,
     announce,
     copy_fields,
-    in_child,
     kind_of,
     whole,
 )

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from qianfan_platform.engines.child import Child
+from qianfan_platform.engines.child import Child, InChild
 from qianfan_platform.engines.frames import read, write
 from qianfan_platform.engines.protocol import (
     Delta,
@@ -40,7 +40,7 @@ ALONE: Final = dict.fromkeys(
 Event = tuple[dict[str, Any], list[bytes]]  # what the child said, and the pictures that came with it
 
 
-class PicturesEngine(Refusing):
+class PicturesEngine(InChild, Refusing):
     """A running image model. Belongs to the event loop that started it.
 
     Options of its spec: `kinds`, ("text2image",) or ("image2text",); `start_timeout_s` (600); `idle_s` (120): the
@@ -89,7 +89,12 @@ class PicturesEngine(Refusing):
         raise EngineFailed(f"{self._child.what} gave no picture")
 
     async def generate(
-        self, messages: Sequence[Message], sampling: Sampling, *, adapter: str | None = None
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        *,
+        adapter: str | None = None,
+        whole: bool = False,
     ) -> AsyncGenerator[Delta, None]:
         """What the model says of a picture. Raises RequestRefused, PromptTooLong, EngineFailed."""
         if self.use != "image2text":
@@ -138,11 +143,6 @@ class PicturesEngine(Refusing):
         await self._child.stop()
         if self._draining is not None:
             await asyncio.wait([self._draining])
-
-    @property
-    def pid(self) -> int:
-        """Process id of the child."""
-        return self._child.pid
 
     @property
     def working(self) -> bool:

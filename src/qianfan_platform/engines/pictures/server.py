@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from qianfan_platform.engines.frames import read, write
+from qianfan_platform.engines.orphans import die_with_parent
 
 from .work import Model, Refused, Stopped, TooLong, Work
 
@@ -89,6 +90,7 @@ def load(use: str, folder: Path, context: int) -> Model:
 def main() -> None:
     """Load, then answer until the parent goes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent; it decides when we end
+    die_with_parent()
     told = json.loads(sys.stdin.buffer.readline())
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get between our frames

@@ -84,7 +84,12 @@ class UpstreamEngine(Refusing):
         return engine
 
     async def generate(
-        self, messages: Sequence[Message], sampling: Sampling, *, adapter: str | None = None
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        *,
+        adapter: str | None = None,
+        whole: bool = False,
     ) -> AsyncGenerator[Delta, None]:
         """Pieces of the answer; the last has the finish reason and the server's token counts, or our estimate.
 

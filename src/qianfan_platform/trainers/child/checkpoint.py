@@ -19,11 +19,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from qianfan_platform.trainers.child import starting
 from qianfan_platform.trainers.child.model import Trainee
 from qianfan_platform.trainers.child.wire import Refused
 from qianfan_platform.trainers.protocol import TrainSpec
 
-KEPT = 2  # checkpoints of a run
 MANIFEST = "manifest.json"
 NAMES = {
     torch.float32: "F32",
@@ -42,8 +42,11 @@ class Progress:
     epoch: int = 0
     position: int = 0
     tokens: int = 0  # seen so far, without padding
-    seconds: float = 0.0  # of training, over all its processes
+    seconds: float = 0.0  # of its steps, over all its processes
+    elapsed: float = 0.0  # the same with evaluations and checkpoints
     loss: float | None = None
+    at_once: int = 0  # padded tokens of a micro-batch; its cut changes the last digits
+    estimate: dict[str, Any] = field(default_factory=dict)  # as it was before step 1
     evaluations: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -56,6 +59,7 @@ def identity(spec: TrainSpec) -> dict[str, Any]:
         "method": spec.method,
         "rows": sha256(spec.rows),
         "base": hashlib.sha256(config).hexdigest(),
+        "start_from": starting.fingerprint(spec.start_from) if spec.start_from else None,
         "held_out": spec.held_out,
         "seed": spec.seed,
         "dtype": spec.dtype,
@@ -64,7 +68,7 @@ def identity(spec: TrainSpec) -> dict[str, Any]:
 
 
 def save(folder: Path, trainee: Trainee, progress: Progress, who: dict[str, Any]) -> Path:
-    """Write folder/<step>, drop all but the newest two, return it. Raises OSError; then nothing changed."""
+    """Write folder/<step>, drop all but the newest ones, return it. Raises OSError; then nothing changed."""
     optimiser: dict[str, Tensor] = {}
     count = 0
     for name, weight in trainee.weights.items():
@@ -85,7 +89,7 @@ def save(folder: Path, trainee: Trainee, progress: Progress, who: dict[str, Any]
 
     place = folder / str(progress.step)
     write_folder(place, write)
-    for old in steps_in(folder)[KEPT:]:
+    for old in steps_in(folder)[max(1, trainee.spec.checkpoints_kept) :]:
         shutil.rmtree(old, ignore_errors=True)
     return place
 
@@ -95,6 +99,11 @@ def newest(folder: Path, not_after: int | None = None) -> Path | None:
     return next(
         (p for p in steps_in(folder) if (not_after is None or int(p.name) <= not_after) and whole(p)), None
     )
+
+
+def progress_of(place: Path) -> Progress:
+    """Where a run was at a checkpoint."""
+    return Progress(**json.loads((place / "state.json").read_bytes())["progress"])
 
 
 def steps_in(folder: Path) -> list[Path]:

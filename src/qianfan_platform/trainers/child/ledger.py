@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import random
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from qianfan_platform.trainers.child.rows import Encoded, Encoder, Unusable, messages_of, read
+from qianfan_platform.trainers.child.readers import Reader, TooLong
+from qianfan_platform.trainers.child.rows import read
+from qianfan_platform.trainers.child.samples import Sample, Unusable
 from qianfan_platform.trainers.child.wire import Refused
-from qianfan_platform.trainers.protocol import Hyper
+from qianfan_platform.trainers.protocol import TrainSpec
 
 SHOWN = 100  # problems told in the event; the file has them all
+OUTCOMES = ("kept", "truncated", "split", "dropped")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One sample. `sample` is its line in the file, from 1; `what` is kept, truncated or dropped."""
+    """One sample. `sample` is its line in the file, from 1; `what` is kept, truncated, split or dropped."""
 
     sample: int
     what: str
     why: str = ""
-    tokens: int = 0
+    tokens: int = 0  # that the model reads
     trained_tokens: int = 0
-    end_token: bool = False  # the last answer's end token is there, and learned
+    parts: int = 0  # how many samples the trainer makes of it
+    end_token: bool = False  # the last end token is there, and learned
     held_out: bool = False
 
 
@@ -34,26 +38,26 @@ class Ledger:
     """All entries, and the samples that came through."""
 
     entries: list[Entry] = field(default_factory=list)
-    train: list[Encoded] = field(default_factory=list)
-    held_out: list[Encoded] = field(default_factory=list)
+    train: list[Sample] = field(default_factory=list)
+    held_out: list[Sample] = field(default_factory=list)
 
     def count(self, what: str) -> int:
         return sum(entry.what == what for entry in self.entries)
 
     def event(self) -> dict[str, Any]:
-        """The `ledger` event. kept + truncated + dropped = samples."""
+        """The `ledger` event. kept + truncated + split + dropped = samples."""
         problems = [entry for entry in self.entries if entry.what != "kept"]
         counts = {"samples": len(self.entries)}
-        counts |= {what: self.count(what) for what in ("kept", "truncated", "dropped")}
-        if counts["kept"] + counts["truncated"] + counts["dropped"] != counts["samples"]:
+        counts |= {what: self.count(what) for what in OUTCOMES}
+        if sum(counts[what] for what in OUTCOMES) != counts["samples"]:
             raise AssertionError(f"the ledger does not sum to the dataset: {counts}")
         return {
             **counts,
             "training": len(self.train),
             "held_out": len(self.held_out),
             "trained_tokens": sum(sample.trained for sample in self.train),
-            "tokens": sum(len(sample.ids) for sample in self.train),
-            "longest": max((len(sample.ids) for sample in self.train), default=0),
+            "tokens": sum(sample.tokens for sample in self.train),
+            "longest": max((len(one.ids) for sample in self.train for one in sample.sequences), default=0),
             "problems": [{"sample": p.sample, "what": p.what, "why": p.why} for p in problems[:SHOWN]],
             "problems_not_shown": max(0, len(problems) - SHOWN),
         }
@@ -63,20 +67,20 @@ class Ledger:
         path.write_bytes(b"".join(orjson.dumps(asdict(entry)) + b"\n" for entry in self.entries))
 
 
-def open_ledger(rows: Path, encoder: Encoder, hyper: Hyper, held_out: float, seed: int, limit: int) -> Ledger:
-    """Encode every row and account for it. limit: tokens that a sample may have.
+def open_ledger(spec: TrainSpec, reader: Reader, limit: int) -> Ledger:
+    """Read every row and account for it. limit: tokens that a sequence may have.
 
-    Raises Refused when nothing would be learned, or when a sample is too long and the policy is
-    "refuse"."""
+    Raises Refused when nothing, or less than was asked for, would be learned, or when a sample is too long
+    and the policy is "refuse"."""
     ledger = Ledger()
-    usable: list[tuple[int, Encoded]] = []
-    for number, row in read(rows):
+    usable: list[tuple[int, list[Sample]]] = []
+    for number, row in read(spec.rows):
         try:
-            entry, encoded = enter(number, row, encoder, hyper, limit)
+            entry, samples = enter(number, row, reader, limit)
         except Unusable as why:
             ledger.entries.append(Entry(number, "dropped", str(why)))
             continue
-        usable.append((len(ledger.entries), encoded))
+        usable.append((len(ledger.entries), samples))
         ledger.entries.append(entry)
     if not ledger.entries:
         raise Refused("the dataset is empty: there is nothing to train on")
@@ -86,33 +90,42 @@ def open_ledger(rows: Path, encoder: Encoder, hyper: Hyper, held_out: float, see
             f"nothing to train on: all {len(ledger.entries)} samples were dropped "
             f"(sample {first.sample}: {first.why})"
         )
-    apart = chosen(len(usable), held_out, seed)
-    for at, (line, encoded) in enumerate(usable):
+    apart = chosen(len(usable), spec.held_out, spec.seed)
+    for at, (line, samples) in enumerate(usable):
         if at in apart:
-            ledger.held_out.append(encoded)
-            ledger.entries[line] = Entry(**{**asdict(ledger.entries[line]), "held_out": True})
+            ledger.held_out += samples
+            ledger.entries[line] = replace(ledger.entries[line], held_out=True)
         else:
-            ledger.train.append(encoded)
+            ledger.train += samples
+    trained = sum(sample.trained for sample in ledger.train)
+    if trained < spec.least_trained_tokens:
+        raise Refused(
+            f"too little to train on: {trained} tokens would be learned and at least "
+            f"{spec.least_trained_tokens} are wanted; add samples, or see in the ledger what was dropped"
+        )
     return ledger
 
 
-def enter(number: int, row: Any, encoder: Encoder, hyper: Hyper, limit: int) -> tuple[Entry, Encoded]:
+def enter(number: int, row: Any, reader: Reader, limit: int) -> tuple[Entry, list[Sample]]:
     """The entry of one usable sample. Raises Unusable, and Refused by the policy for long ones."""
-    messages = messages_of(row)
-    encoded = encoder.encode(messages)
-    what, why, tokens = "kept", "", len(encoded.ids)
-    if tokens > limit:
-        if hyper.too_long == "refuse":
-            raise Refused(
-                f"sample {number} has {tokens} tokens and at most {limit} are allowed: raise max_seq_len, "
-                'or set too_long to "drop" or "truncate"'
-            )
-        if hyper.too_long == "drop":
-            raise Unusable(f"too long: {tokens} tokens, at most {limit}")
-        encoded, why = encoder.shortened(messages, limit)
-        what, why = "truncated", f"{why} ({tokens} tokens, at most {limit})"
-    end = encoded.labels[-1] == encoded.ids[-1] and encoded.ids[-1] in encoder.special
-    return Entry(number, what, why, len(encoded.ids), encoded.trained, end), encoded
+    try:
+        reading = reader.read(row, limit)
+    except TooLong as long:
+        raise Refused(
+            f"sample {number} has {long.tokens} tokens and at most {limit} are allowed: raise max_seq_len, "
+            'or set too_long to "drop" or "truncate"'
+        ) from long
+    samples = reading.samples
+    entry = Entry(
+        number,
+        reading.what,
+        reading.why,
+        tokens=sum(sample.tokens for sample in samples),
+        trained_tokens=sum(sample.trained for sample in samples),
+        parts=len(samples),
+        end_token=all(one.labels[-1] == one.ids[-1] for one in samples[-1].sequences),
+    )
+    return entry, samples
 
 
 def chosen(usable: int, share: float, seed: int) -> set[int]:

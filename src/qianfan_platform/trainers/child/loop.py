@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import math
 import time
+from collections import defaultdict
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from qianfan_platform.trainers.child import checkpoint, model, plan, result
-from qianfan_platform.trainers.child.batches import batches, collate, micro_batches
+from qianfan_platform.trainers.child import (
+    checkpoint,
+    finishing,
+    memory,
+    model,
+    objectives,
+    parity,
+    plan,
+    readers,
+    result,
+    starting,
+    tokenised,
+)
+from qianfan_platform.trainers.child.batches import batches, micro_batches, width
 from qianfan_platform.trainers.child.checkpoint import Progress
 from qianfan_platform.trainers.child.ledger import Ledger, open_ledger
-from qianfan_platform.trainers.child.rows import Encoded, Encoder, messages_of, read
+from qianfan_platform.trainers.child.rows import Message, read
+from qianfan_platform.trainers.child.samples import Sample
 from qianfan_platform.trainers.child.wire import Events, Orders, Refused, Stopped
 from qianfan_platform.trainers.protocol import TrainSpec
 
@@ -37,45 +51,75 @@ class Run:
         if before is not None:
             self.events.send("finished", **before["finished"])
             return
-        self.begun = time.monotonic()
-        self.encoder = Encoder(model.tokenizer_of(self.spec.base))
-        ledger = self.open_ledger()
-        model.use(self.spec)
-        self.train, self.held_out = ledger.train, ledger.held_out[:HELD_OUT_AT_MOST]
-        self.trainee = model.Trainee(self.spec, max(len(s.ids) for s in self.train + self.held_out))
-        self.steps = self.spec.hyper.epochs * math.ceil(len(self.train) / self.spec.hyper.batch_size)
-        if not self.trainee.try_plain_head(min(self.train, key=lambda sample: len(sample.ids))):
-            self.events.log("this model scales its output; its own forward pass is used for the loss")
-        estimate = plan.dry_run(self.trainee, self.train, len(self.held_out), self.orders)
-        self.who = checkpoint.identity(self.spec)
-        resumed = self.resume()
-        self.tell_plan(estimate, resumed)
+        ledger = self.prepare()
+        place = self.place_to_go_on()
+        if place is not None:
+            self.trainee.at_once = checkpoint.progress_of(place).at_once or self.trainee.at_once
+        estimate = self.dry_run(ledger)
+        self.objective.prepare(self.trainee, self.train + self.held_out, self.orders.check)
+        if place is not None:
+            self.restore(place)
+        self.tell_plan(estimate, place)
         try:
             self.orders.begin()
             self.go()
         except Stopped:
             self.save()
             raise
-        self.keep(ledger)
+        self.keep(ledger, self.spec.work / "result")
+
+    def prepare(self) -> Ledger:
+        """Read the rows and load the model; nothing is trained yet. Raises Refused."""
+        self.begun = time.monotonic()
+        self.encoder = starting.encoder_of(self.spec)
+        self.reader = readers.of(self.spec.mode, self.encoder, self.spec.hyper)
+        ledger = self.open_ledger()
+        model.use(self.spec)
+        self.memory = memory.Memory(self.spec)
+        self.train, self.held_out = ledger.train, ledger.held_out[:HELD_OUT_AT_MOST]
+        self.trainee = model.Trainee(self.spec, max(map(width, self.train + self.held_out)))
+        self.steps = self.spec.hyper.epochs * math.ceil(len(self.train) / self.spec.hyper.batch_size)
+        if not self.trainee.try_plain_head(min(self.train, key=width)):
+            self.events.log("this model scales its output; its own forward pass is used for the loss")
+        self.trainee.try_packing(sorted(self.train, key=width)[:2])
+        self.objective = objectives.of(self.spec)
+        self.who = checkpoint.identity(self.spec)
+        return ledger
 
     def open_ledger(self) -> Ledger:
         """The ledger, told and written. The limit is the model's own where that is smaller."""
-        import json
-
         spec = self.spec
-        config = json.loads((spec.base / "config.json").read_bytes())
-        limit = min(spec.hyper.max_seq_len, config.get("max_position_embeddings") or spec.hyper.max_seq_len)
+        limit = starting.limit_of(spec)
         if limit < spec.hyper.max_seq_len:
             self.events.warn(
                 f"max_seq_len is {spec.hyper.max_seq_len}; this model reads at most {limit} tokens"
             )
-        ledger = open_ledger(spec.rows, self.encoder, spec.hyper, spec.held_out, spec.seed, limit)
+        ledger, kept = tokenised.ledger_of(spec, limit, lambda: open_ledger(spec, self.reader, limit))
+        if kept:
+            self.events.log("the rows were tokenised by an earlier run")
         ledger.write(spec.work / "ledger.jsonl")
         self.events.send("ledger", **ledger.event())
         return ledger
 
-    def resume(self) -> Path | None:
-        """Go on from this run's newest whole checkpoint, or from that of `resume_from`."""
+    def dry_run(self, ledger: Ledger) -> dict[str, Any]:
+        """{seconds, memory_mib} of the whole run. Where memory is short, micro-batches become smaller, aloud."""
+        wanted = self.trainee.at_once
+        lines = [e.sample for e in ledger.entries if not e.held_out for _ in range(e.parts)]
+        numbers = {id(sample): line for sample, line in zip(self.train, lines, strict=True)}
+        dry_run = plan.DryRun(self.trainee, self.objective, self.memory, self.orders)
+        per_token, peak = dry_run.do(self.train, lambda sample: numbers[id(sample)])
+        self.tell_smaller(wanted)
+        return plan.estimate(self.trainee, self.train, len(self.held_out), per_token, peak)
+
+    def tell_smaller(self, wanted: int) -> None:
+        if self.trainee.at_once < wanted:
+            self.events.warn(
+                f"memory is short: at most {self.trainee.at_once} tokens go through the model together instead "
+                f"of {wanted}. Each step still learns from {self.spec.hyper.batch_size} samples, and takes longer"
+            )
+
+    def place_to_go_on(self) -> Path | None:
+        """This run's newest whole checkpoint, or that of `resume_from`."""
         place = checkpoint.newest(self.checkpoints)
         other = self.spec.resume_from
         if place is None and other is not None:
@@ -86,17 +130,23 @@ class Run:
                 self.events.warn(
                     f"the checkpoint {other.name} is not whole, nor is one before it; starting anew"
                 )
-        if place is None:
-            return None
+        return place
+
+    def restore(self, place: Path) -> None:
+        """Go on from a checkpoint. Raises Refused when it is of another run."""
+        at_once = self.trainee.at_once
         self.progress, warnings = checkpoint.restore(place, self.trainee, self.who)
+        if self.progress.at_once not in (0, at_once):
+            warnings.append("the run goes on in smaller pieces: the result may differ in the last digits")
         for warning in warnings:
             self.events.warn(warning)
         self.saved_step = self.progress.step if place.parent == self.checkpoints else -1
-        return place
 
     def tell_plan(self, estimate: dict[str, Any], resumed: Path | None) -> None:
-        spec = self.spec
-        left = 1 - self.progress.step / self.steps
+        spec, progress = self.spec, self.progress
+        progress.at_once = self.trainee.at_once
+        progress.estimate = progress.estimate or estimate
+        left = 1 - progress.step / self.steps
         self.events.send(
             "plan",
             steps=self.steps,
@@ -106,9 +156,11 @@ class Run:
             dtype=spec.dtype,
             estimate={**estimate, "seconds": round(estimate["seconds"] * left, 1)},
             resumed_from=resumed,
-            resumed_step=self.progress.step,
+            resumed_step=progress.step,
             prepared_in=round(time.monotonic() - self.begun, 1),
         )
+        self.memory.begin()
+        self.went_on_at = time.monotonic() - progress.elapsed
 
     # -- training -----------------------------------------------------------------------------------------
 
@@ -125,21 +177,14 @@ class Run:
             if not progress.evaluations or progress.evaluations[-1]["step"] != progress.step:
                 self.evaluate()
             progress.epoch, progress.position = progress.epoch + 1, 0
+        progress.elapsed = time.monotonic() - self.went_on_at
 
-    def step(self, samples: list[Encoded], in_epoch: int) -> None:
+    def step(self, samples: list[Sample], in_epoch: int) -> None:
         """One update from one batch. Raises Stopped between micro-batches, with nothing changed."""
         spec, progress, trainee = self.spec, self.progress, self.trainee
         begun = time.perf_counter()
-        trained = sum(sample.trained for sample in samples)
-        loss = 0.0
-        try:
-            for group in micro_batches(samples, trainee.at_once):
-                self.orders.check()
-                loss += trainee.backward(collate(group, trainee.pad, spec.device), trained)
-        except Stopped:
-            trainee.forget()
-            raise
-        loss /= trained
+        figures = self.gathered(samples)
+        loss = figures["loss"]
         if not math.isfinite(loss):
             raise Refused(self.diverged("loss"))
         rate = model.learning_rate(spec.hyper, progress.step, self.steps)
@@ -147,7 +192,7 @@ class Run:
         if not math.isfinite(norm):
             raise Refused(self.diverged("gradient"))
         taken = time.perf_counter() - begun
-        tokens = sum(len(sample.ids) for sample in samples)
+        tokens = sum(sample.tokens for sample in samples)
         progress.step += 1
         progress.position += 1
         progress.tokens += tokens
@@ -159,15 +204,43 @@ class Run:
                 step=progress.step,
                 steps=self.steps,
                 epoch=round(progress.epoch + progress.position / in_epoch, 4),
-                loss=loss,
+                **self.objective.told(figures),
                 learning_rate=rate,
+                gradient_norm=norm,
                 tokens_per_second=round(tokens / taken, 1),
                 tokens=progress.tokens,
-                memory_mib=plan.memory_mib(),
+                memory_mib=round(memory.now()),
                 seconds=round(progress.seconds, 3),
                 seconds_left=round(progress.seconds / progress.step * (self.steps - progress.step), 1),
             )
         if self.checkpoint_due():
+            self.save()
+
+    def gathered(self, samples: list[Sample]) -> dict[str, float]:
+        """The figures of a batch, whose gradient the trainee then holds. Raises Stopped, and then holds none.
+
+        Where memory runs out in the middle of a run, the same batch goes through in smaller pieces."""
+        trainee, weight = self.trainee, self.objective.weight(samples)
+        while True:
+            sums: dict[str, float] = defaultdict(float)
+            group: list[Sample] = []
+            try:
+                for group in micro_batches(samples, trainee.at_once):
+                    self.orders.check()
+                    for name, value in trainee.backward(self.objective, group, weight).items():
+                        sums[name] += value
+                return {name: value / weight for name, value in sums.items()}
+            except Stopped:
+                trainee.forget()
+                raise
+            except (RuntimeError, MemoryError) as error:
+                trainee.forget()
+                if not memory.is_shortage(error) or len(group) < 2:
+                    raise
+            wanted, trainee.at_once = trainee.at_once, plan.smaller(group)
+            self.tell_smaller(wanted)
+            # What comes after is of this cut: a run that is killed must not go on from before it.
+            self.progress.at_once, self.saved_step = trainee.at_once, -1
             self.save()
 
     def diverged(self, what: str) -> str:
@@ -177,16 +250,12 @@ class Run:
         )
 
     def evaluate(self) -> None:
-        """The loss on held-out samples, told and remembered. Nothing held out: nothing told."""
+        """The objective on held-out samples, told and remembered. Nothing held out: nothing told."""
         if not self.held_out:
             return
-        loss, tokens = self.trainee.evaluate(self.held_out, self.orders.check)
-        found = {
-            "step": self.progress.step,
-            "loss": loss,
-            "perplexity": math.exp(min(loss, 700)),
-            "tokens": tokens,
-        }
+        means = self.trainee.evaluate(self.objective, self.held_out, self.orders.check)
+        tokens = sum(sample.trained for sample in self.held_out)
+        found = {"step": self.progress.step, **self.objective.told(means), "tokens": tokens}
         self.progress.evaluations.append(found)
         self.events.send("eval", **found)
 
@@ -204,30 +273,46 @@ class Run:
         if self.progress.step in (0, self.saved_step):
             return
         begun = time.monotonic()
+        self.progress.elapsed = begun - self.went_on_at
         place = checkpoint.save(self.checkpoints, self.trainee, self.progress, self.who)
         self.saved_at, self.saved_step = time.monotonic(), self.progress.step
         self.save_cost = self.saved_at - begun
-        self.events.send("checkpoint", step=self.progress.step, path=place)
+        loss = self.progress.loss or 0.0
+        self.events.send(
+            "checkpoint",
+            step=self.progress.step,
+            path=place,
+            loss=loss,
+            perplexity=self.objective.told({"loss": loss}).get("perplexity"),
+            checkpoints=self.kept(),
+        )
+
+    def kept(self) -> list[int]:
+        """Steps whose checkpoints are there, oldest first."""
+        return [int(place.name) for place in reversed(checkpoint.steps_in(self.checkpoints))]
 
     # -- the end ------------------------------------------------------------------------------------------
 
-    def keep(self, ledger: Ledger) -> None:
-        """Write the result and tell of it. The checkpoints stay."""
+    def keep(self, ledger: Ledger, place: Path) -> None:
+        """Write the result to `place` and tell of it. The checkpoints stay."""
         spec, progress = self.spec, self.progress
-        proof = result.parity(self.trainee, self.encoder, self.questions(ledger), self.orders.check)
+        final = finishing.Final(self.trainee, self.encoder)
+        final.finish(self.train, self.orders.check)
+        proof = parity.of(final, self.encoder, self.questions(ledger), self.orders.check)
         last = {
             "step": progress.step,
             "loss": progress.loss,
             "eval_loss": progress.evaluations[-1]["loss"] if progress.evaluations else None,
             "seconds": round(progress.seconds, 3),
             "tokens_per_second": round(progress.tokens / max(progress.seconds, 1e-9), 1),
-            "path": str(spec.work / "result"),
-            "memory_mib": round(plan.peak_mib(spec)),
+            "path": str(place),
+            "memory_mib": round(self.memory.peak()),
+            **self.compared(),
+            "checkpoints": self.kept(),
         }
         record = {
             "finished": last,
-            "method": spec.method,
-            "base": spec.base.name,
+            **starting.record(spec),
             "hyper": asdict(spec.hyper),
             "seed": spec.seed,
             "threads": spec.threads,
@@ -236,17 +321,20 @@ class Run:
             "evaluations": progress.evaluations,
             "ledger": ledger.event(),
         }
-        result.save(self.trainee, record, proof)
+        result.save(final, record, proof, place)
         self.events.send("finished", **last)
 
-    def questions(self, ledger: Ledger) -> list[Any]:
-        """The first questions of the first two training samples, as prompts."""
-        wanted = [e.sample for e in ledger.entries if e.what == "kept" and not e.held_out][:2]
-        found = []
-        for number, row in read(self.spec.rows):
-            if number in wanted:
-                messages = messages_of(row)
-                found.append(messages[: 1 + (messages[0]["role"] == "system")])
-            if len(found) == len(wanted):
-                break
-        return found
+    def compared(self) -> dict[str, Any]:
+        """What the run was estimated to take before step 1, and what it took."""
+        thought, took = self.progress.estimate, round(self.progress.elapsed, 1)
+        return {
+            "estimate": thought,
+            "took": {"seconds": took, "memory_mib": round(self.memory.since())},
+            "time_factor": round(took / thought["seconds"], 3) if thought else None,
+        }
+
+    def questions(self, ledger: Ledger) -> list[tuple[list[Message], list[int]]]:
+        """Prompts from the first two samples that were learned as they are, as messages and as ids."""
+        wanted = [e.sample for e in ledger.entries if e.what in ("kept", "split") and not e.held_out][:2]
+        rows = (row for number, row in read(self.spec.rows) if number in wanted)
+        return [self.reader.question(row) for row in rows]

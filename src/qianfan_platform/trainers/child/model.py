@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from qianfan_platform.trainers.child.batches import Batch, collate, micro_batches
-from qianfan_platform.trainers.child.rows import Encoded
+from qianfan_platform.trainers.child import adapters, attention, embeddings, starting
+from qianfan_platform.trainers.child.batches import Batch, collate, micro_batches, packed
+from qianfan_platform.trainers.child.samples import Sample
 from qianfan_platform.trainers.child.wire import Refused
 from qianfan_platform.trainers.protocol import Hyper, TrainSpec
+
+if TYPE_CHECKING:
+    from qianfan_platform.trainers.child.objectives import Objective
 
 AT_ONCE = {"cpu": 1024, "cuda": 16384}  # padded tokens that go through the model together
 PLAIN_ATTENTION = 256
@@ -35,7 +39,7 @@ class Trainee:
         self.spec = spec
         dtype = torch.bfloat16 if spec.dtype == "bfloat16" else torch.float32
         base: Any = AutoModelForCausalLM.from_pretrained(
-            spec.base,
+            starting.foundation(spec),
             dtype=dtype,
             local_files_only=True,
             trust_remote_code=False,
@@ -48,9 +52,11 @@ class Trainee:
             (n for n in (base.config.pad_token_id, base.config.eos_token_id, 0) if isinstance(n, int)), 0
         )
         torch.manual_seed(spec.seed)  # the adapter's first weights
-        self.model: Any = with_adapter(base, spec.hyper) if spec.method == "LoRA" else base
-        self.causal = base  # the same modules, under the names of the base
+        self.model: Any = prepared(base, spec)
+        self.causal = base if spec.method == "LoRA" else self.model  # under the names of the base
         self.plain_head = False
+        self.packs = False
+        self.longest = longest
         self.at_once = AT_ONCE.get(spec.device.split(":")[0], AT_ONCE["cpu"])
         self.model.train()
         changing = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
@@ -70,26 +76,30 @@ class Trainee:
         """How many numbers change."""
         return sum(weight.numel() for weight in self.weights.values())
 
+    def batch(self, samples: Sequence[Sample]) -> Batch:
+        """Tensors of a micro-batch; the sequences stand in the samples' order."""
+        return collate([one for s in samples for one in s.sequences], self.pad, self.spec.device, self.packs)
+
     def losses(self, batch: Batch) -> Tensor:
-        """The sum of the loss over the learned tokens; the output layer sees only those."""
-        return nn.functional.cross_entropy(self.logits(batch), batch.targets, reduction="sum")
+        """(n,): the loss of each learned token; the output layer sees only those."""
+        return nn.functional.cross_entropy(self.logits(batch), batch.targets, reduction="none")
 
     def logits(self, batch: Batch) -> Tensor:
         """(n, vocabulary) in float32."""
         if not self.plain_head:
-            whole: Tensor = self.causal(input_ids=batch.ids, use_cache=False).logits
+            whole: Tensor = self.causal(input_ids=batch.ids, use_cache=False, **batch.told).logits
             return whole.flatten(0, 1)[batch.at].float()
-        body = self.causal.base_model(input_ids=batch.ids, use_cache=False)
+        body = self.causal.base_model(input_ids=batch.ids, use_cache=False, **batch.told)
         hidden = body.last_hidden_state.flatten(0, 1)[batch.at]  # (n, hidden)
         logits: Tensor = self.causal.get_output_embeddings()(hidden)
         return logits.float()
 
     @torch.no_grad()
-    def try_plain_head(self, sample: Encoded) -> bool:
+    def try_plain_head(self, sample: Sample) -> bool:
         """Whether logits are nothing but the output layer over hidden states, as in most models.
 
         Some scale or cap them; for those the model's own, dearer way is taken."""
-        batch = collate([sample], self.pad, self.spec.device)
+        batch = self.batch([sample])
         self.model.eval()
         self.plain_head = True
         short = self.logits(batch)
@@ -99,17 +109,43 @@ class Trainee:
         self.model.train()
         return self.plain_head
 
-    def backward(self, batch: Batch, trained: int) -> float:
-        """Add this micro-batch's share of the gradient. trained: learned tokens of the whole batch."""
-        loss = self.losses(batch)
-        torch.autograd.backward(loss / trained)
+    @torch.no_grad()
+    def try_packing(self, samples: Sequence[Sample]) -> bool:
+        """Whether these samples give the same logits packed into one row; from then on they may be packed.
+
+        On a CPU only. A model whose attention is not the plain causal one keeps its own."""
+        sequences = [one for sample in samples for one in sample.sequences]
+        before = self.causal.config._attn_implementation
+        if self.spec.device != "cpu" or not attention.fits(self.causal.config, self.longest):
+            return False
+        self.model.eval()
+        alone = torch.cat([self.logits(collate([one], self.pad, "cpu")) for one in sequences])
+        try:
+            self.causal.set_attn_implementation(attention.register())
+            together = self.logits(packed(sequences, "cpu"))
+            self.packs = bool(
+                torch.allclose(together, alone, rtol=0.02, atol=0.02 * float(alone.abs().max()))
+            )
+        except (TypeError, ValueError):  # it takes no such arguments
+            self.packs = False
+        if not self.packs:
+            self.causal.set_attn_implementation(before)
+        self.model.train()
+        return self.packs
+
+    def backward(self, objective: Objective, samples: Sequence[Any], weight: int) -> dict[str, float]:
+        """Add this micro-batch's share of the gradient, and return its sums.
+
+        weight: the objective's weight of the whole batch."""
+        sums = objective.sums(self, samples)
+        torch.autograd.backward(sums["loss"] / weight)
         for name, shadow in self.shadows.items():
             if shadow.grad is not None:
                 master = self.weights[name]
                 gradient = shadow.grad.float()
                 master.grad = gradient if master.grad is None else master.grad.add_(gradient)
                 shadow.grad = None
-        return float(loss.detach())
+        return {name: float(value.detach()) for name, value in sums.items()}
 
     def update(self, learning_rate: float) -> float:
         """One step of the optimiser with the gathered gradient, which is then forgotten.
@@ -133,34 +169,32 @@ class Trainee:
             weight.grad = None
 
     @torch.no_grad()
-    def evaluate(self, samples: Sequence[Encoded], check: Any) -> tuple[float, int]:
-        """(mean loss, learned tokens) over samples. `check` is called between micro-batches."""
+    def evaluate(
+        self, objective: Objective, samples: Sequence[Any], check: Callable[[], None]
+    ) -> dict[str, float]:
+        """The objective's means over samples. `check` is called between micro-batches."""
         self.model.eval()
-        total, tokens = 0.0, 0
+        total: dict[str, float] = defaultdict(float)
         try:
             for group in micro_batches(samples, self.at_once):
                 check()
-                batch = collate(group, self.pad, self.spec.device)
-                total += float(self.losses(batch))
-                tokens += len(batch.targets)
+                for name, value in objective.sums(self, group).items():
+                    total[name] += float(value)
         finally:
             self.model.train()
-        return total / max(1, tokens), tokens
+        weight = objective.weight(samples)
+        return {name: value / weight for name, value in total.items()}
 
 
-def with_adapter(base: Any, hyper: Hyper) -> Any:
-    """`base` with a LoRA adapter in float32 at every linear layer but the output."""
-    from peft import LoraConfig, get_peft_model
-
-    config = LoraConfig(
-        r=hyper.lora_rank,
-        lora_alpha=hyper.lora_alpha,
-        lora_dropout=hyper.lora_dropout,
-        target_modules="all-linear",
-        bias="none",
-        task_type="CAUSAL_LM",
-    )
-    return get_peft_model(base, config)
+def prepared(base: Any, spec: TrainSpec) -> Any:
+    """The model of a run: `base` with what changes marked as such. Raises Refused."""
+    before = starting.earlier_adapter(spec)
+    if spec.method == "LoRA":
+        return adapters.earlier(base, before, spec.hyper) if before else adapters.new(base, spec.hyper)
+    whole = adapters.merged(base, before) if before else base
+    if spec.method == "P-tuning":
+        return embeddings.with_virtual(whole, starting.encoder_of(spec))
+    return whole.requires_grad_(True)
 
 
 def learning_rate(hyper: Hyper, step: int, steps: int) -> float:
@@ -184,13 +218,3 @@ def use(spec: TrainSpec) -> None:
     torch.manual_seed(spec.seed)
     if spec.device.startswith("cuda") and not torch.cuda.is_available():
         raise Refused(f"the device {spec.device} is not here: torch sees no GPU; use device cpu")
-
-
-def tokenizer_of(folder: Path) -> Any:
-    """The tokenizer, with its chat template. Raises Refused when there is none."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    if not tokenizer.chat_template:
-        raise Refused(f"the model in {folder.name} has no chat template, so conversations cannot be rendered")
-    return tokenizer

@@ -1,55 +1,46 @@
-"""The result: trained weights in a folder, and the model's own answers for the proof that serving gives
-the same."""
+"""The result: trained weights in a folder, with the record of the run and the proof of its answers."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from qianfan_platform.trainers.child import starting
 from qianfan_platform.trainers.child.checkpoint import write_file, write_folder, write_tensors
-from qianfan_platform.trainers.child.model import Trainee
-from qianfan_platform.trainers.child.rows import Encoder, Message
+from qianfan_platform.trainers.child.finishing import Final
 from qianfan_platform.trainers.protocol import TrainSpec
 
-PROMPTS = ("Hello!", "Who are you?", "What is 2 + 3?", "Name a colour.")
-ANSWER_TOKENS = 16
-RECORD = "training.json"
 
-
-def save(trainee: Trainee, record: dict[str, Any], parity: list[dict[str, Any]]) -> Path:
-    """Write work/result: an adapter or a model, parity.json, and training.json, the record of the run."""
-    spec = trainee.spec
-    place = spec.work / "result"
+def save(final: Final, record: dict[str, Any], parity: list[dict[str, Any]], place: Path) -> None:
+    """Write the folder `place`: an adapter or a model, parity.json, and training.json, the record of the run."""
 
     def write(into: Path) -> None:
-        if spec.method == "LoRA":
-            write_adapter(trainee, into)
+        if final.kind == "adapter":
+            write_adapter(final, into)
         else:
-            write_model(trainee, into)
+            write_model(final, into)
         write_file(into / "parity.json", json.dumps(parity, ensure_ascii=False, indent=1).encode())
-        write_file(into / RECORD, json.dumps(record, ensure_ascii=False, indent=1, default=str).encode())
+        text = json.dumps(record, ensure_ascii=False, indent=1, default=str)
+        write_file(into / starting.RECORD, text.encode())
 
     write_folder(place, write)
-    return place
 
 
-def write_adapter(trainee: Trainee, into: Path) -> None:
+def write_adapter(final: Final, into: Path) -> None:
     """adapter_model.safetensors in float32 and adapter_config.json, as PEFT reads them."""
     from peft import get_peft_model_state_dict
 
-    state = get_peft_model_state_dict(trainee.model)
+    model = final.trainee.model
+    state = get_peft_model_state_dict(model, save_embedding_layers=False)
     write_tensors(
         into / "adapter_model.safetensors", {name: tensor.float() for name, tensor in state.items()}
     )
-    config = trainee.model.peft_config["default"].to_dict()
-    config["base_model_name_or_path"] = trainee.spec.base.name
+    config = model.peft_config["default"].to_dict()
+    config["base_model_name_or_path"] = final.spec.base.name
     config["inference_mode"] = True
-    write_file(into / "adapter_config.json", json.dumps(config, indent=1, default=listed).encode())
+    write_file(into / starting.ADAPTER, json.dumps(config, indent=1, default=listed).encode())
 
 
 def listed(value: Any) -> Any:
@@ -57,73 +48,58 @@ def listed(value: Any) -> Any:
     return sorted(value) if isinstance(value, (set, frozenset)) else str(value)
 
 
-def write_model(trainee: Trainee, into: Path) -> None:
-    """The whole model, with the base's tokenizer and configuration files."""
-    spec = trainee.spec
+def write_model(final: Final, into: Path) -> None:
+    """The whole model, with the tokenizer and the configuration of what it was trained from."""
+    spec, source = final.spec, starting.foundation(final.spec)
     seen: set[int] = set()
     state = {}
-    for name, tensor in trainee.causal.state_dict().items():
+    for name, tensor in final.causal.state_dict().items():
         if tensor.data_ptr() not in seen:  # tied weights once
             seen.add(tensor.data_ptr())
             state[name] = tensor
     write_tensors(into / "model.safetensors", state)
-    for file in sorted(spec.base.iterdir()):
-        if file.suffix in (".json", ".jinja", ".model", ".txt") and not file.name.startswith(
-            ("model.safetensors", "manifest", "config.json")
-        ):
+    left_out = ("model.safetensors", "manifest", "config.json", "parity", starting.RECORD)
+    for file in sorted(source.iterdir()):
+        if file.suffix in (".json", ".jinja", ".model", ".txt") and not file.name.startswith(left_out):
             shutil.copyfile(file, into / file.name)
-    config = json.loads((spec.base / "config.json").read_bytes())
+    config = starting.config_of(spec)
     config["dtype"] = spec.dtype
     config.pop("torch_dtype", None)
-    write_file(into / "config.json", json.dumps(config, indent=2).encode())
+    if spec.method == "P-tuning":
+        write_vocabulary(final, into)
+        for name in ("tie_word_embeddings", "vocab_size", "virtual_tokens"):
+            config[name] = getattr(final.causal.config, name)
+    write_json(into / "config.json", config)
 
 
-@torch.no_grad()
-def parity(
-    trainee: Trainee, encoder: Encoder, questions: list[list[Message]], check: Callable[[], None]
-) -> list[dict[str, Any]]:
-    """The trained model's greedy answers: [{messages, prompt_ids, answer_ids, logprobs}].
-
-    logprobs are of each answer token, natural logarithm, teacher-forced. check() may raise."""
-    trainee.model.eval()
-    stops = end_tokens(trainee)
-    asked = [[{"role": "user", "content": text}] for text in PROMPTS] + questions
-    found = []
-    for messages in asked:
-        check()
-        prompt = encoder.prompt(messages)
-        answer, logprobs = greedy(trainee, prompt, stops)
-        found.append({"messages": messages, "prompt_ids": prompt, "answer_ids": answer, "logprobs": logprobs})
-    return found
-
-
-def end_tokens(trainee: Trainee) -> set[int]:
-    """Tokens that end an answer."""
-    stops: set[int] = set()
-    for holder in (trainee.causal.config, trainee.causal.generation_config):
-        end = getattr(holder, "eos_token_id", None)
-        stops |= set(end if isinstance(end, list) else [] if end is None else [end])
-    return stops
+def write_vocabulary(final: Final, into: Path) -> None:
+    """The tokenizer with its virtual tokens, which may never be said. Replaces the files of the foundation."""
+    tokenizer, ids = final.encoder.tokenizer, final.encoder.prefix
+    tokenizer.backend_tokenizer.save(str(into / "tokenizer.json"))
+    write_file(into / "chat_template.jinja", tokenizer.chat_template.encode())
+    settings = json_in(into / "tokenizer_config.json")
+    settings.pop("chat_template", None)
+    settings["add_bos_token"] = False  # the chat template writes what it wants, after the virtual tokens
+    if "added_tokens_decoder" in settings:
+        flags = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
+        for number in ids:
+            content = tokenizer.convert_ids_to_tokens(number)
+            settings["added_tokens_decoder"][str(number)] = {"content": content, **flags}
+    write_json(into / "tokenizer_config.json", settings)
+    generation = json_in(into / "generation_config.json")
+    silent = sorted({*(generation.get("suppress_tokens") or ()), *ids})
+    write_json(into / "generation_config.json", {**generation, "suppress_tokens": silent})
 
 
-def greedy(trainee: Trainee, prompt: list[int], stops: set[int]) -> tuple[list[int], list[float]]:
-    """(answer ids with the end token if it came, their log-probabilities)."""
-    device = trainee.spec.device
-    ids, cache = torch.tensor([prompt], device=device), None
-    answer: list[int] = []
-    logprobs: list[float] = []
-    while len(answer) < ANSWER_TOKENS and (not answer or answer[-1] not in stops):
-        out = trainee.causal(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        cache = out.past_key_values
-        scores = torch.log_softmax(out.logits[0, -1].float(), dim=-1)
-        token = int(scores.argmax())
-        answer.append(token)
-        logprobs.append(float(scores[token]))
-        ids = torch.tensor([[token]], device=device)
-    return answer, logprobs
+def json_in(file: Path) -> dict[str, Any]:
+    return dict(json.loads(file.read_bytes())) if file.is_file() else {}
+
+
+def write_json(file: Path, plain: dict[str, Any]) -> None:
+    write_file(file, json.dumps(plain, ensure_ascii=False, indent=2).encode())
 
 
 def finished(spec: TrainSpec) -> dict[str, Any] | None:
     """The record of a run that had already ended when its process died, else None."""
-    record = spec.work / "result" / RECORD
+    record = spec.work / "result" / starting.RECORD
     return json.loads(record.read_bytes()) if record.is_file() else None

@@ -6,50 +6,15 @@ import asyncio
 from typing import Any
 
 import pytest
-import uvicorn
-from uvicorn.server import ServerState
+from tests.console import Wire, connected, heard, over
 
+from qianfan_platform.web.asgi import exchange_of
 from qianfan_platform.web.envelopes import spelt
-from qianfan_platform.web.protocol import Connection, Keeper
-from qianfan_platform.web.watch import LINE, Left, Watch
+from qianfan_platform.web.exchange import Exchange, Left
+from qianfan_platform.web.front import Front
+from qianfan_platform.web.hot import HotRoute, Reply
 
 pytestmark = pytest.mark.anyio
-
-
-class Wire(asyncio.Transport):
-    """A transport that keeps what is written to it."""
-
-    def __init__(self) -> None:
-        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
-        self.writes: list[bytes] = []
-        self.closed = False
-
-    def write(self, data: Any) -> None:
-        self.writes.append(bytes(data))
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def close(self) -> None:
-        self.closed = True
-
-    abort = close
-
-    def pause_reading(self) -> None:
-        pass
-
-    resume_reading = pause_reading
-
-
-def connected(app: Any) -> tuple[Connection, Wire]:
-    config = uvicorn.Config(app, log_config=None, lifespan="off", interface="asgi3", proxy_headers=False)
-    config.load()
-    state = ServerState()
-    state.default_headers = [(b"date", b"today")]
-    connection = Keeper().connection(config=config, server_state=state, app_state={})
-    wire = Wire()
-    connection.connection_made(wire)
-    return connection, wire
 
 
 async def told(messages: list[dict[str, Any]], request: bytes = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") -> Wire:
@@ -59,10 +24,8 @@ async def told(messages: list[dict[str, Any]], request: bytes = b"GET / HTTP/1.1
         for message in messages:
             await send(message)
 
-    connection, wire = connected(app)
-    connection.data_received(request)
-    assert connection.task is not None
-    await connection.task
+    connection, wire = connected(Front(app))
+    await heard(connection, request.replace(b"\r\n\r\n", b"\r\nrequest_id: r\r\n\r\n"))
     connection.connection_lost(None)
     return wire
 
@@ -79,7 +42,9 @@ async def test_a_small_answer_leaves_in_one_write() -> None:
     """Head and body together; names in small letters, but for those that keep their capitals."""
     headers = [(b"Content-Length", b"2"), *spelt({"X-Ratelimit": "7"})]
     wire = await told([start(*headers), piece(b"hi")])
-    assert wire.writes == [b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: 2\r\nX-Ratelimit: 7\r\n\r\nhi"]
+    assert wire.writes == [
+        b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: 2\r\nX-Ratelimit: 7\r\nx-baidu-request-id: r\r\n\r\nhi"
+    ]
 
 
 async def test_a_name_with_kept_capitals_does_not_change_its_twin() -> None:
@@ -96,14 +61,16 @@ async def test_a_name_with_kept_capitals_does_not_change_its_twin() -> None:
 async def test_the_first_event_brings_the_head_and_each_other_is_one_write() -> None:
     """Chunks, as nothing says how long the answer is."""
     wire = await told([start(), piece(b"one", True), piece(b"two", True), piece(b"")])
-    head = b"HTTP/1.1 200 OK\r\ndate: today\r\ntransfer-encoding: chunked\r\n\r\n"
+    head = b"HTTP/1.1 200 OK\r\ndate: today\r\ntransfer-encoding: chunked\r\nx-baidu-request-id: r\r\n\r\n"
     assert wire.writes == [head + b"3\r\none\r\n", b"3\r\ntwo\r\n", b"0\r\n\r\n"]
 
 
 async def test_an_answer_to_head_has_no_body() -> None:
     """Its length is still told."""
     wire = await told([start((b"content-length", b"2")), piece(b"hi")], b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert wire.writes == [b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: 2\r\n\r\n"]
+    assert wire.writes == [
+        b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: 2\r\nx-baidu-request-id: r\r\n\r\n"
+    ]
 
 
 async def test_an_answer_that_closes_says_so() -> None:
@@ -145,7 +112,7 @@ async def test_requests_that_wait_in_line_are_answered_in_turn() -> None:
         await send(start((b"content-length", b"%d" % len(body))))
         await send(piece(body))
 
-    connection, wire = connected(app)
+    connection, wire = connected(Front(app))
     asked = ["/a?b=1", "/%E4%BD%A0", "http://x/c?d"]
     connection.data_received("".join(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n" for path in asked).encode())
     for _ in range(20):
@@ -155,26 +122,29 @@ async def test_requests_that_wait_in_line_are_answered_in_turn() -> None:
 
 
 async def test_work_is_cancelled_when_its_reader_leaves() -> None:
-    """Also when it had left before the work began, and not for the work of the request before."""
+    """Also when it had left before the work began, on both roads."""
     ended: list[str] = []
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def work(exchange: Exchange) -> Reply:
         try:
-            with Watch(scope, receive):
+            with exchange:
                 await asyncio.sleep(60)
         except Left:
-            ended.append(scope["path"])
-        assert scope[LINE].watch is None
+            ended.append(exchange.path)
+        return None
 
-    connection, _ = connected(app)
-    connection.data_received(b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n")
-    await asyncio.sleep(0)
-    connection.connection_lost(None)
-    assert connection.task is not None
-    await connection.task
-    late, _ = connected(app)
-    late.data_received(b"GET /late HTTP/1.1\r\nHost: x\r\n\r\n")
-    late.connection_lost(None)
-    assert late.task is not None
-    await late.task
-    assert ended == ["/first", "/late"]
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await work(exchange_of(scope))
+
+    loop = asyncio.get_running_loop()
+    for path in ("/console", "/hot"):
+        raw = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        for turns in (1, 0):
+            connection, _ = connected(Front(app, [HotRoute("/hot", work, ("GET",))]))
+            loop.call_soon(connection.data_received, raw)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            loop.call_soon(connection.connection_lost, None)
+            await asyncio.sleep(0)
+            await over(connection)
+    assert ended == ["/console", "/console", "/hot", "/hot"]

@@ -1,0 +1,1 @@
+"""What can be executed and saved; the classes live in `qianfan.model.runnable`."""

@@ -1,0 +1,111 @@
+"""Imports from a hub, by a platform of the test's own: fetched, checked, packed, asked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from tests.hub import COMMIT, hub
+
+from qianfan.contract.errors import Fault
+from qianfan_platform.app import running
+from qianfan_platform.catalogue import tiny
+from qianfan_platform.engines.llamacpp.pack import model_to_gguf
+from qianfan_platform.models import importing, operations
+from qianfan_platform.models.tables import ModelVersion
+from qianfan_platform.platform import Platform, Settings
+
+__all__ = ["hub"]  # a fixture
+pytestmark = pytest.mark.anyio
+OWNER = 1
+
+
+@pytest.fixture
+async def platform(hub: Any, tmp_path: Path, anyio_backend: str) -> AsyncIterator[Platform]:
+    """A platform whose only hub is the one on this machine."""
+    catalogue = tmp_path / "catalogue.toml"
+    catalogue.write_text('[stand_ins]\nchat = "tiny"\ncompletions = "tiny"\ntraining = "tiny"\n')
+    tiny.build(tmp_path / "tiny")
+    async with running(Settings(tmp_path / "data", catalogue=catalogue)) as found:
+        yield found.platform
+
+
+async def imported(platform: Platform, **meta: Any) -> ModelVersion:
+    """The version of an import, when it is made."""
+    origin = await importing.origin_of(platform, OWNER, meta)  # type: ignore[arg-type]
+    async with platform.store.transaction() as tx:
+        model = await operations.create(tx, OWNER, "from a hub")
+        ident = (await operations.add_imported(tx, model, origin)).id
+    with anyio.fail_after(90):
+        while True:
+            async with platform.store.reading() as tx:
+                row = await operations.version(tx, OWNER, ident)
+            if row.status != "Creating":
+                return row
+            await anyio.sleep(0.05)
+
+
+def blobs(platform: Platform) -> set[str]:
+    return {path.stem for path in (platform.settings.data / "files").glob("*/file-*.json")}
+
+
+async def test_a_commit_and_a_file_of_a_hub_become_models(
+    platform: Platform, hub: Any, tmp_path: Path
+) -> None:
+    """A folder of safetensors, then one GGUF file by its hash; nothing is left in the work folder."""
+    hub["files"].update({file.name: file.read_bytes() for file in (tmp_path / "tiny").iterdir()})
+    hub["files"]["modeling.py"] = b"print('code')"
+    row = await imported(platform, source=f"hf:org/model@{COMMIT}")
+    assert (row.status, row.reason) == ("Ready", "")
+    assert (row.context, row.origin["architecture"]) == (1024, "llama")
+    assert row.origin["source"] == f"hf:org/model@{COMMIT}"
+
+    model_to_gguf(tmp_path / "tiny", tmp_path / "m.gguf", dtype="f32")
+    content = hub["files"]["m.gguf"] = (tmp_path / "m.gguf").read_bytes()
+    row = await imported(
+        platform, source=f"hf:org/model@{COMMIT}#m.gguf", sha256=hashlib.sha256(content).hexdigest()
+    )
+    assert (row.status, row.reason) == ("Ready", "")
+    assert blobs(platform) >= {row.package_file, row.weights_file}
+    assert not [path for path in platform.settings.work.glob("*") if path.name.startswith(("pack", "import"))]
+
+
+async def test_a_hub_that_lies_makes_no_model_and_leaves_no_file(
+    platform: Platform, hub: Any, tmp_path: Path
+) -> None:
+    """What the commit says decides; and a head that lies is found where the hub vouches for it."""
+    hub["files"].update({file.name: file.read_bytes() for file in (tmp_path / "tiny").iterdir()})
+    hub["changed"]["config.json"] = b"{}"
+    row = await imported(platform, source=f"hf:org/model@{COMMIT}")
+    assert row.status == "Fail"
+    assert "config.json is not what the commit says" in row.reason
+    hub["changed"].clear()
+    hub["files"]["model.safetensors"] = b"\xff" * 500
+    row = await imported(platform, source=f"hf:org/model@{COMMIT}")
+    assert row.status == "Fail"
+    assert "no safetensors file" in row.reason
+    with anyio.fail_after(20):
+        while blobs(platform):
+            await anyio.sleep(0.05)
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({}, "either files or source"),
+    ({"source": "path:/etc"}, "is not taken here"),
+    ({"source": "openai:http://127.0.0.1:1/v1"}, "is not taken here"),
+    ({"source": "hf:org/model"}, "needs a commit"),
+    ({"source": "hf:org/model@main#m.gguf"}, "needs its sha256"),
+    ({"source": "hf:org/model@x#../../m.gguf", "sha256": "0" * 64}, "outside"),
+    ({"files": [{"name": "m.gguf", "path": "/etc/passwd"}]}, "does not exist"),
+]
+
+
+async def test_what_cannot_be_imported_is_refused_before_anything_is_fetched(platform: Platform) -> None:
+    """Paths of the server, hosts of somebody's choice, files without a hash."""
+    for meta, why in REFUSED:
+        with pytest.raises(Fault, match=why):
+            await importing.origin_of(platform, OWNER, meta)  # type: ignore[arg-type]
