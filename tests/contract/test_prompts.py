@@ -294,3 +294,15 @@ def test_the_command_keeps_renders_improves_and_deletes(
     assert "{topic}" in run("optimize", ident)
     run("delete", "poem")
     assert ident not in run("list", "poem", "--json")
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "two\nlines", "\u202egnp.exe", "<script>alert(1)</script>", "a%_b"]
+)
+def test_a_hostile_name_is_a_text(name: str) -> None:
+    """Stored and found as it is written; a path is no path, a pattern no pattern."""
+    ids = made(name)
+    assert PromptResource.info(ids["templateId"])["result"]["templateName"] == name
+    listed = PromptResource.list(name=name)["result"]
+    assert [row["templateName"] for row in listed["items"]] == [name]
+    assert hub.load(f"prompt/{name}").id == ids["templatePK"]

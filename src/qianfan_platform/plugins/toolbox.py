@@ -16,9 +16,10 @@ from qianfan.contract.errors import PARAMETER, Fault
 from qianfan_platform.engines.protocol import Tool, ToolCall
 from qianfan_platform.files import fetch
 from qianfan_platform.files.fetch import Allow
+from qianfan_platform.inference.quoting import neutral
 from qianfan_platform.platform import Platform
 
-from . import calculator, clock, openapi, prompting
+from . import calculator, clock, openapi
 from .openapi import Operation
 from .operations import CALCULATOR, CLOCK, credential_of
 from .tables import PluginTool
@@ -125,7 +126,7 @@ class Toolbox:
 
 
 def _done(begun: Used, output: str, *, failed: bool = False) -> Used:
-    return Used(begun.tool, begun.operation, begun.arguments, prompting.neutral(output), failed)
+    return Used(begun.tool, begun.operation, begun.arguments, neutral(output), failed)
 
 
 def _arguments(text: str) -> dict[str, Any]:
