@@ -117,7 +117,7 @@ async def deploy(platform: Any, ids: tuple[int, int]) -> float:
             break
         if row.status == "Failed":
             raise SystemExit(f"the service failed: {row.reason}")
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.03)
     async with platform.store.reading() as tx:
         answering = await operations.deployed(platform, tx, 1, service.uri)
     prompt = Prompt(ASKED, Sampling(temperature=0, max_tokens=4), chars=20, estimate=8)

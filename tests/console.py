@@ -19,7 +19,8 @@ import qianfan_platform.accounts.tables
 import qianfan_platform.web.tables  # noqa: F401  the tables to make
 from qianfan_platform.store import Base, Store
 from qianfan_platform.web.front import Front
-from qianfan_platform.web.protocol import Connection, Keeper
+from qianfan_platform.web.keeper import Keeper
+from qianfan_platform.web.protocol import Connection
 
 
 @dataclass(frozen=True)

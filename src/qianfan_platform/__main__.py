@@ -25,7 +25,7 @@ from .catalogue.catalogue import CatalogueInvalid
 from .platform import Settings
 from .store import DatabaseFailed
 from .web.exchange import TOTAL_S
-from .web.protocol import BODY_IDLE_S, HEAD_S, MOST, STALL_S, Keeper
+from .web.keeper import BODY_IDLE_S, HEAD_S, MOST, STALL_S, Keeper
 
 USAGE_ERROR, CANNOT_START = 2, 1
 KEEP_ALIVE_S = 75  # longer than clients keep an idle connection, so that they close it, not we

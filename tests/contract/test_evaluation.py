@@ -46,6 +46,11 @@ engine = "echo"
 source = "path:referee.json"
 kinds = ["chat", "completions"]
 context = 4096
+[models."slow judge"]
+engine = "echo"
+source = "path:slow-judge.json"
+kinds = ["chat", "completions"]
+context = 4096
 [models.slow]
 engine = "echo"
 source = "path:slow.json"
@@ -64,6 +69,7 @@ FILES = {
     "good": {"script": QUESTIONS},
     "poor": {"script": {"*": "Paris"}},
     "referee": {"script": {"*": '{"score": 4, "reason": "well said"}'}},
+    "slow-judge": {"script": {"*": '{"score": 4, "reason": "well said"}'}, "delay_s": 0.01},
     "slow": {"delay_s": 0.03},
     "broken": {"fail": "out of order"},
 }
@@ -348,18 +354,23 @@ def test_evaluations_are_deleted_but_their_datasets_stay(asked: str) -> None:
     assert len(Dataset.load(qianfan_dataset_id=detail["evalStandardConf"]["resultDatasetId"])) == 5
 
 
-@pytest.mark.parametrize("count", [120, pytest.param(1000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    ("count", "where"), [(120, ["done"]), pytest.param(1000, ["done", "judged"], marks=pytest.mark.soak)]
+)
 def test_a_killed_server_goes_on_and_every_row_is_answered_and_judged_once(
-    tmp_path: Path, catalogue: Path, count: int
+    tmp_path: Path, catalogue: Path, count: int, where: list[str]
 ) -> None:
-    """kill -9 in the middle of all rows; each row has one answer and one verdict at the end."""
-    conf = {"evalMode": "model,rule", "scoreModes": ["accuracy"], "apiName": "referee"}
+    """kill -9 in the middle of the answers, and of the verdicts; each row has one answer and one verdict at the end."""
+    conf = {"evalMode": "model,rule", "scoreModes": ["accuracy"], "apiName": "slow judge"}
     data = tmp_path / "data"
     with embedded.start(data, catalogue=catalogue) as platform:
         rows = [[{"prompt": f"row {n} of many", "response": [[f"row {n} of many"]]}] for n in range(count)]
         dataset = saved(rows, "many")
         ident = ModelCalls.create_evaluation_task("killed", [{"endpoint": "slow"}], dataset, conf)["result"]
-        kill(platform, ident["evalId"], count // 3)
+        kill(platform, ident["evalId"], where[0], count // 3)
+    for place in where[1:]:
+        with embedded.start(data, catalogue=catalogue) as platform:
+            kill(platform, ident["evalId"], place, count // 3)
     with embedded.start(data, catalogue=catalogue):
         detail = ended(ident["evalId"], 90)
         assert detail["state"] == "Done", detail
@@ -373,15 +384,13 @@ def test_a_killed_server_goes_on_and_every_row_is_answered_and_judged_once(
         ]
 
 
-def kill(platform: Embedded, ident: int, done: int) -> None:
-    """kill -9 of the server as soon as so many rows are answered."""
+def kill(platform: Embedded, ident: int, what: str, least: int) -> None:
+    """kill -9 of the server as soon as so many rows are answered (`done`), or judged."""
     progress = within(
         60,
-        lambda: (
-            (p := ModelCalls.get_evaluation_info(ident)["result"]["progressDetail"])["done"] >= done and p
-        ),
+        lambda: (p := ModelCalls.get_evaluation_info(ident)["result"]["progressDetail"])[what] >= least and p,
     )
-    assert progress["done"] < progress["total"]
+    assert progress[what] < progress["total"]
     os.kill(platform.process.pid, signal.SIGKILL)
     platform.process.wait()
 

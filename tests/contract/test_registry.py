@@ -71,7 +71,7 @@ def train(dataset_id: int, method: str = "LoRA", **config: Any) -> tuple[int, in
 def published(platform: Embedded, dataset_id: int) -> Iterator[dict[str, Any]]:
     """A version that was published while its run still trained, and is Ready now."""
     with embedded.configured(platform.environment):
-        task, job = train(dataset_id)
+        task, job = train(dataset_id, checkpointSteps=2, checkpointsKept=2)  # of three steps
         made = Model.publish(
             True, {"taskId": task, "iterationId": job}, model_name="registry_lora", tags=["first", "test"]
         )["result"]
@@ -247,10 +247,9 @@ def test_a_failed_run_is_not_published(dataset_id: int) -> None:
     assert refused.value.error_code == 510302
 
 
-def test_a_checkpoint_of_a_run_is_published_by_its_step(dataset_id: int) -> None:
+def test_a_checkpoint_of_a_run_is_published_by_its_step(published: dict[str, Any]) -> None:
     """What the run looked like then, proved like any other; a step that was not kept says which were."""
-    task, job = train(dataset_id, checkpointSteps=2, checkpointsKept=2)
-    meta = {"taskId": task, "iterationId": job, "step": 2}
+    meta = {"taskId": published["taskId"], "iterationId": published["jobId"], "step": 2}
     made = Model.publish(True, meta, model_name="early")["result"]
     version = ready(made["versionId"])
     assert version["lineage"]["step"] == 2

@@ -20,7 +20,7 @@ from qianfan.dataset import Dataset
 from qianfan.embedded import Embedded
 from qianfan.errors import QianfanError
 from qianfan.resources import FineTune
-from qianfan.trainer import DPO, LLMFinetune, PostPreTrain, kept
+from qianfan.trainer import LLMFinetune, PostPreTrain, kept
 from qianfan.trainer.configs import DeployConfig, TrainConfig
 
 from .conftest import Scripts, write_conversations
@@ -79,15 +79,19 @@ def test_a_run_sends_the_requests_of_its_generation_and_no_more(
     ]
 
 
-def test_a_train_type_of_the_second_generation_speaks_v2(platform: Embedded, cloud: Dataset) -> None:
-    """ERNIE-Speed exists in V2 only; the result is the same."""
+def test_texts_are_read_before_answers_are_learned(platform: Embedded, cloud: Dataset) -> None:
+    """PostPreTrain and what goes on from it speak V2 alone, of a train type that V2 has; nothing is published."""
     offset = platform.log_file.stat().st_size
-    trainer = LLMFinetune(train_type="ERNIE-Speed", dataset=cloud, model_not_publish=True).run()
-    assert trainer.result[0]["task_id"].startswith("task-")
+    texts = PostPreTrain("ERNIE-Speed", Dataset.create_from_pyobj(["a text of some length"] * 8)).run()
+    assert set(texts.result[0]) >= {"datasets", "task_id", "job_id"}
+    tuned = LLMFinetune(dataset=cloud, previous_trainer=texts, model_not_publish=True).run()
+    detail = FineTune.V2.task_detail(tuned.result[0]["task_id"])["result"]
+    assert detail["progressDetail"]["startsFrom"] == texts.result[0]["task_id"]
+    assert (detail["model"], detail["trainMode"]) == ("ERNIE-Speed", "SFT")
     sent = sent_since(platform, offset)
-    assert "/v2/finetuning?Action=CreateFineTuningJob" in sent
-    assert "/v2/finetuning?Action=CreateFineTuningTask" in sent
-    assert not [route for route in sent if route.startswith(f"{CONSOLE}/finetune")]
+    assert sent.count("/v2/finetuning?Action=CreateFineTuningJob") == 2
+    assert sent.count("/v2/finetuning?Action=CreateFineTuningTask") == 2
+    assert not [route for route in sent if route.startswith((f"{CONSOLE}/finetune", f"{CONSOLE}/model"))]
 
 
 @pytest.fixture(scope="module")
@@ -159,22 +163,6 @@ def test_a_run_is_looked_at_from_the_command_line(trained: LLMFinetune) -> None:
     assert len(said("ledger", run, "--json").splitlines()) == 24
     assert "answer 0" in said("xray", public, "1")
     assert json.loads(said("stop", public, "--json")) == {"stopped": False}
-
-
-def test_texts_are_read_before_answers_are_learned(platform: Embedded, cloud: Dataset) -> None:
-    """PostPreTrain, then LLMFinetune from its run, then DPO from that one: each goes on from the one before."""
-    brief = TrainConfig(epoch=1, batch_size=8, trainset_rate=0, peft_type="ALL")
-    texts = PostPreTrain("tiny", Dataset.create_from_pyobj(["a text of some length"] * 8), brief).run()
-    assert set(texts.result[0]) >= {"datasets", "task_id", "job_id"}
-    tuned = LLMFinetune(
-        dataset=cloud, train_config=brief, previous_trainer=texts, model_not_publish=True
-    ).run()
-    detail = FineTune.V2.task_detail(tuned.result[0]["task_id"])["result"]
-    assert detail["progressDetail"]["startsFrom"] == texts.result[0]["task_id"]
-    rows = [[{"prompt": f"q{n}", "chosen": "good", "rejected": "bad"}] for n in range(8)]
-    preferred = DPO(dataset=Dataset.create_from_pyobj(rows), train_config=brief, previous_trainer=tuned).run()
-    assert preferred.result[0]["model_version_id"].startswith("amv-")
-    assert preferred.train_action.train_type == "tiny"
 
 
 def test_a_stopped_trainer_resumes_from_its_checkpoint(cloud: Dataset) -> None:

@@ -27,9 +27,8 @@ Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the ru
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the commands; `train-log` is the older name of `finetune log`."""
+    """Register the commands."""
     app.add_typer(nouns, name="finetune")
-    app.command("train-log", hidden=True)(log)
 
 
 @nouns.command("list")

@@ -192,11 +192,11 @@ class VersionRef(TypedDict):
 
 
 class VersionMeta(TypedDict):
-    """taskId: the container; iterationId: the run; step: a checkpoint of it instead of its end."""
+    """taskId: the container; iterationId: the run; step: a checkpoint of it instead of its end (0)."""
 
     taskId: NotRequired[Id]
     iterationId: Id
-    step: NotRequired[Annotated[int, Ge(1)]]
+    step: NotRequired[Annotated[int, Ge(0)]]
 
 
 class PublishModel(TypedDict):
@@ -259,7 +259,7 @@ class TrainMeta(TypedDict):
 
     jobId: NotRequired[Id]
     taskId: Id
-    step: NotRequired[Annotated[int, Ge(1)]]
+    step: NotRequired[Annotated[int, Ge(0)]]
 
 
 class ImportedFile(TypedDict):
@@ -270,7 +270,9 @@ class ImportedFile(TypedDict):
 
 
 class ImportMeta(TypedDict):
-    """What is imported: uploaded files, or a source such as `hf:REPO@COMMIT`. sha256: of one file from a hub."""
+    """What is imported: uploaded files, or a source such as `hf:REPO@COMMIT`. sha256: of one file from a hub.
+
+    Uploaded files become part of the model; what was uploaded is deleted at the end."""
 
     files: NotRequired[Annotated[list[ImportedFile], Len(1, 500)]]
     source: NotRequired[Annotated[str, Len(1, 500)]]

@@ -24,8 +24,8 @@ class LLMFinetune(PipelineTrainer):
     train_type: what to train, e.g. "ERNIE-Bot-turbo-0725"; that of the previous run when it is left out.
     dataset: conversations with answers, on the platform or of this machine; also an id, or a DatasetConfig.
     train_config: a TrainConfig, or the path of one; default that of the train type. event_handler: hears every
-    event. base_model: only for a train type this release does not know. eval_dataset, evaluators: see
-    `EvaluateAction`. dataset_bos_path: in place of a dataset. previous_trainer, previous_task_id: the trainer,
+    event. base_model: only for a train type this release does not know. eval_dataset, evaluators, gate:
+    see `EvaluateAction`; with a gate it stands before the deployment. dataset_bos_path: in place of a dataset. previous_trainer, previous_task_id: the trainer,
     or the `task-…`, whose run is gone on from.
     kwargs: name or task_name, task_description, job_description, peft_type, validate_strict, model_not_publish,
     train_mode.
@@ -45,6 +45,7 @@ class LLMFinetune(PipelineTrainer):
         *,
         eval_dataset: Any = None,
         evaluators: Sequence[Any] | None = None,
+        gate: Any = None,
         dataset_bos_path: str | None = None,
         previous_trainer: Trainer | None = None,
         previous_task_id: str | None = None,
@@ -65,6 +66,7 @@ class LLMFinetune(PipelineTrainer):
                 publish=mode is not TrainMode.PostPretrain,
                 eval_dataset=eval_dataset,
                 evaluators=evaluators,
+                gate=gate,
                 dataset_bos_path=dataset_bos_path,
                 previous_trainer=previous_trainer,
                 previous_task_id=previous_task_id,

@@ -54,6 +54,7 @@ def pipeline(
     publish: bool,
     eval_dataset: Any = None,
     evaluators: Sequence[Any] | None = None,
+    gate: Any = None,
     dataset_bos_path: str | None = None,
     previous_trainer: Any = None,
     previous_task_id: Any = None,
@@ -94,7 +95,7 @@ def pipeline(
         event_handler=event_handler,
     )
     actions: list[BaseAction[Any, Any]] = [load, train]
-    evaluate = eval_dataset is not None or bool(evaluators)
+    evaluate = eval_dataset is not None or bool(evaluators) or gate is not None
     if publish and not others.get("model_not_publish"):
         actions.append(ModelPublishAction(event_handler=event_handler))
     elif deploy_config is not None or evaluate:
@@ -102,10 +103,13 @@ def pipeline(
             f"{who} publishes no model here, so there is nothing to deploy or to evaluate",
             advice="leave model_not_publish, or deploy_config, eval_dataset and evaluators out",
         )
+    last: list[BaseAction[Any, Any]] = []
     if deploy_config is not None:
-        actions.append(DeployAction(deploy_config, event_handler=event_handler))
+        last.append(DeployAction(deploy_config, event_handler=event_handler))
     if evaluate:
-        actions.append(EvaluateAction(eval_dataset, evaluators or (), event_handler=event_handler))
+        check = EvaluateAction(eval_dataset, evaluators or (), gate, event_handler=event_handler)
+        last.insert(len(last) if gate is None else 0, check)  # a gate stands before what it guards
+    actions += last
     return Pipeline(actions, event_handler=event_handler)
 
 

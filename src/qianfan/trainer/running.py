@@ -173,7 +173,8 @@ class PipelineTrainer(Trainer):
         return self
 
     def _reload(self) -> None:
-        if kept.row(self.id) is not None:
+        """Take over what another process wrote down; what this one runs stays as it is."""
+        if not self._only_pipeline()._telling and kept.row(self.id) is not None:
             fresh = type(self).load(self.id)
             self.ppls, self.result = fresh.ppls, fresh.result
 

@@ -19,6 +19,7 @@ from qianfan.trainer import configs, limits
 from qianfan.trainer.base import RunStopped
 from qianfan.trainer.consts import ActionState
 from qianfan.trainer.steps import Fields, Id, Step
+from qianfan.trainer.trainsets import as_v1, as_v2
 from qianfan.utils.logging import logger
 
 if TYPE_CHECKING:
@@ -221,12 +222,9 @@ class TrainAction(Step):
 
     def _create_v1(self, input: Fields, options: Fields) -> runs.Run:
         assert self.train_config is not None
-        datasets = input["datasets"]
-        if isinstance(datasets, Mapping) or not all(isinstance(item, Mapping) for item in datasets):
-            raise InvalidArgumentError(
-                "the datasets are not of the V1 shape",
-                advice='give [{"type": 1, "id": 111}], one for each dataset',
-            )
+        trainset, split = as_v1(input["datasets"]), self.train_config.trainset_rate
+        if isinstance(input["datasets"], Mapping):
+            split = input["datasets"].get("splitRatio", split)
         if self.task_id is None and self._previous is not None:
             self.task_id = self._previous.task_id
         if self.task_id is None:
@@ -245,11 +243,8 @@ class TrainAction(Step):
             "trainMode": self.train_mode.value,
             "peftType": configs.v1_peft(self.peft_type),
             "trainConfig": self._hyper_parameters(),
-            "trainset": [
-                {"type": item.get("type", 1), **{k: v for k, v in item.items() if k not in ("type", "name")}}
-                for item in datasets
-            ],
-            "trainsetRate": input.get("eval_split_ratio", self.train_config.trainset_rate),
+            "trainset": trainset,
+            "trainsetRate": input.get("eval_split_ratio", split),
         }
         if self._previous is not None:
             job["jobRunType"] = 1
@@ -262,12 +257,6 @@ class TrainAction(Step):
 
     def _create_v2(self, input: Fields, options: Fields) -> runs.Run:
         assert self.train_config is not None
-        datasets = input["datasets"]
-        if not isinstance(datasets, Mapping):
-            datasets = {
-                "sourceType": "Platform",
-                "versions": [{"versionId": item["id"]} for item in datasets],
-            }
         own = self._previous is None or str(self.job_id).startswith("job-")
         container = self.job_id if own else self._container_of_previous()
         if container is None:
@@ -279,11 +268,12 @@ class TrainAction(Step):
                 **options,
             )
             container = self.job_id = created["result"]["jobId"]
+        split = input.get("eval_split_ratio", self.train_config.trainset_rate)
         task = FineTune.V2.create_task(
             str(container),
             configs.v2_peft(self.peft_type),
             self._hyper_parameters(),
-            {"splitRatio": self.train_config.trainset_rate, **datasets},
+            {"splitRatio": split, **as_v2(input["datasets"])},
             increment_task_id=None if self._previous is None else str(self._previous.public_id(**options)),
             corpusConfig=input.get("corpus_config"),
             **options,

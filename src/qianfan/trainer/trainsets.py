@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -76,6 +76,38 @@ def bos_place(path: str) -> str:
     folder = path.rpartition("/")[0]
     logger.warning("%s has no / at its end, so its folder %s is trained on", path, folder)
     return folder
+
+
+def as_v1(datasets: Any) -> list[dict[str, Any]]:
+    """`trainset` of the V1 interface, of what either generation of LoadDataSetAction gave."""
+    if isinstance(datasets, Mapping) and datasets.get("versions"):
+        return [_of_version(one) for one in datasets["versions"]]
+    if isinstance(datasets, Mapping) or not all(isinstance(item, Mapping) for item in datasets):
+        raise InvalidArgumentError(
+            "the datasets are not of the V1 shape",
+            advice='give [{"type": 1, "id": 111}], one for each dataset',
+        )
+    return [{"type": 1, **{name: value for name, value in one.items() if name != "name"}} for one in datasets]
+
+
+def as_v2(datasets: Any) -> dict[str, Any]:
+    """`datasetConfig` of the V2 interface, of what either generation of LoadDataSetAction gave."""
+    if isinstance(datasets, Mapping):
+        return dict(datasets)
+    of_bos = any(one.get("type") == 2 for one in datasets)
+    name, key = ("versionBosUri", "bosPath") if of_bos else ("versionId", "id")
+    rates = [{"samplingRate": one["samplingRate"]} if "samplingRate" in one else {} for one in datasets]
+    return {
+        "sourceType": "Bos" if of_bos else "Platform",
+        "versions": [{name: one[key], **rate} for one, rate in zip(datasets, rates, strict=True)],
+    }
+
+
+def _of_version(version: Mapping[str, Any]) -> dict[str, Any]:
+    rate = {"samplingRate": version["samplingRate"]} if "samplingRate" in version else {}
+    if "versionBosUri" in version:
+        return {"type": 2, "bosPath": version["versionBosUri"], **rate}
+    return {"type": 1, "id": version["versionId"], **rate}
 
 
 def _one(given: Any, rate: float | None) -> Trainset:

@@ -197,6 +197,13 @@ async def result_of(tx: Tx, row: Evaluation) -> Dataset | None:
     return await tx.maybe(Dataset, Dataset.id == row.result_dataset_id, owner=row.owner_id)
 
 
+async def judged(tx: Tx, row: Evaluation) -> int:
+    """How many answers the judge has dealt with."""
+    return await tx.count(
+        EvalAnswer, EvalAnswer.unit_id.in_(_unit_ids(row)), EvalAnswer.judge_score.is_not(None)
+    )
+
+
 async def waiting(tx: Tx, row: Evaluation) -> str:
     """Why an evaluation has not begun, "" when it has."""
     if row.status != EvaluationTaskStatus.Pending or row.job_id is None:

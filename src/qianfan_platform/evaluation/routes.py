@@ -47,6 +47,8 @@ async def _detail(call: Call, row: Evaluation) -> dict[str, Any]:
     if asked is not None:
         name = f"{(await group_of(call.tx, asked)).name}>{asked.name}>V{asked.version}"
     progress: dict[str, Any] = {"done": done, "total": row.total, "reason": row.reason}
+    if "apiName" in row.conf:
+        progress["judged"] = await operations.judged(call.tx, row)
     if why := await operations.waiting(call.tx, row):
         progress["waiting"] = why
     if row.status not in _ENDED:

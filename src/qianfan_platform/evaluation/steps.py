@@ -147,6 +147,9 @@ async def _answer(step: Step, plan: Plan, unit: EvalUnit) -> str:
         await work_through(left, work, write, stop=step.cancelled)
     except GivenUp as given_up:
         return str(given_up)
+    finally:
+        if not unit.endpoint:  # a version that no service needs gives back what was loaded for it
+            plan.platform.fleet.release(answering.want)
     return ""
 
 

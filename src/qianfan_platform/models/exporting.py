@@ -190,8 +190,7 @@ async def _modelfile(out: Path, parameters: dict[str, Any]) -> None:
     head = header.read(packed.model)
     engine = await LlamaCppEngine.start(EngineSpec("llamacpp", packed.model, context=512, parallel=1))
     try:
-        texts = await ollama.texts_of(engine.render)
-        await ollama.check(texts, engine.render)
+        texts = await _texts(engine)
         ends = [head.fields.get(f"tokenizer.ggml.{role}_token_id") for role in ("eos", "eot", "eom")]
         stops = [await engine.detokenize([end]) for end in dict.fromkeys(ends) if end is not None]
     finally:
@@ -204,6 +203,17 @@ async def _modelfile(out: Path, parameters: dict[str, Any]) -> None:
         parameters=parameters,
     )
     (out / "Modelfile").write_text(text, encoding="utf-8")
+
+
+async def _texts(engine: LlamaCppEngine) -> ollama.Texts:
+    try:
+        texts = await ollama.texts_of(engine.render)
+        await ollama.check(texts, engine.render)
+    except ollama.NoGoTemplate as problem:
+        raise ollama.NoGoTemplate(
+            f"{problem}; export with format gguf, whose file carries the template itself"
+        ) from problem
+    return texts
 
 
 def _packed(folder: Path) -> Packed:

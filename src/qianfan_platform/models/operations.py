@@ -94,7 +94,7 @@ async def add_trained(
             source_type=ModelSourceType.Train.value,
             run_id=run.id,
             task_id=run.task_id,
-            step=step,
+            step=step or None,
             entry=run.entry,
             method=run.peft_type,
             train_type=run.train_type,

@@ -81,6 +81,8 @@ def all_of(catalogue: Catalogue) -> tuple[Preset, ...]:
 def find(catalogue: Catalogue, ident: Id) -> Preset | None:
     """The preset with this id, of the model or of its version, as a number, numeric text or `am…`."""
     number = as_number(ident)
+    if number is not None and number < FIRST:
+        return None
     for preset in all_of(catalogue):
         if number is not None and number in (preset.id, preset.version_id):
             return preset

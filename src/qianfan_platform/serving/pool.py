@@ -17,14 +17,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-import psutil
-
 from qianfan.contract.errors import UNAVAILABLE, Fault
 from qianfan_platform.catalogue.rows import Entry
 from qianfan_platform.catalogue.specs import spec_for
 from qianfan_platform.engines.llamacpp.engine import cores
 from qianfan_platform.engines.protocol import Adapter, Engine, EngineFailed, EngineSpec, RequestRefused
 from qianfan_platform.serving.restarts import STEADY_S, Restarts
+from qianfan_platform.serving.room import room_for
 from qianfan_platform.serving.turns import Turns
 
 log = logging.getLogger("qianfan_platform.serving")
@@ -32,7 +31,6 @@ log = logging.getLogger("qianfan_platform.serving")
 STIRS_S: Final = 2.5  # an engine that shows no life for so long hangs; it is looked at once a second
 USEFUL_S: Final = 2.0  # an engine that lived so long and answered somebody had begun well
 PROBE_S: Final = 10.0  # for a token from an engine that broke an answer off
-SPARE_MIB: Final = 512  # memory that another replica must leave free
 
 Start = Callable[[EngineSpec], Awaitable[Engine]]
 
@@ -316,21 +314,8 @@ class Pool:
         if self.replicas == 1 or self._entry.engine in ("echo", "upstream"):  # they take next to nothing
             self.warning = ""
             return self.replicas if self._entry.engine != "upstream" else 1
-        most = max(1, min(self.replicas, cores()))
-        why = f"this machine has {cores()} processors"
-        if most > len(self.lives) and (pid := next((getattr(x.engine, "pid", 0) for x in self.lives), 0)):
-            with contextlib.suppress(psutil.Error):
-                each = psutil.Process(pid).memory_info().rss / 2**20
-                free = psutil.virtual_memory().available / 2**20 - SPARE_MIB
-                fit = len(self.lives) + int(max(0, free) // max(each, 1))
-                if fit < most:
-                    most, why = (
-                        max(1, fit),
-                        f"each takes {each:.0f} MiB, and {max(0, free):.0f} MiB can be given",
-                    )
-        warning = (
-            f"{self.replicas} replicas are asked for and {most} run: {why}" if most < self.replicas else ""
-        )
+        pid = next((getattr(live.engine, "pid", 0) for live in self.lives), 0)
+        most, warning = room_for(self.replicas, len(self.lives), pid)
         if warning and not self.warning:
             log.warning("%s: %s", Path(self.name).name, warning)
         self.warning = warning

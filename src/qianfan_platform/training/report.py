@@ -33,6 +33,7 @@ class Report:
         self._estimate: dict[str, Any] | None = None
         self._happened: dict[str, Any] | None = None
         self._writing = asyncio.Lock()
+        self._write: asyncio.Task[None] | None = None  # held here, or it could be collected in the middle
 
     @classmethod
     async def open(cls, store: Store, run_id: int, parts: Sequence[Any] = ()) -> Report:
@@ -96,7 +97,13 @@ class Report:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write what has come since the last flush."""
+        """Write what has come since the last flush.
+
+        Cancelling leaves the write going on: half of it would lose lines. The next flush waits for it."""
+        self._write = asyncio.create_task(self._flush())
+        await asyncio.shield(self._write)
+
+    async def _flush(self) -> None:
         async with self._writing:
             lines, self._lines = self._lines, []
             warnings, self._warnings = self._warnings, []

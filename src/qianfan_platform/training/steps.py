@@ -55,7 +55,8 @@ async def run(step: Step, *, run_id: int) -> None:
     files = await step("files", _files, platform, run_id, kept)
     async with step.transaction(last=True) as tx:
         row = await operations.finished(tx, run_id)
-        if row.status == TrainStatus.Running:  # else it was stopped in its last moment
+        finished = row.status == TrainStatus.Running
+        if finished:
             await tx.move(
                 row,
                 TRAIN_RUN,
@@ -65,6 +66,10 @@ async def run(step: Step, *, run_id: int) -> None:
                 phase="done",
                 finished_at=utc_now(),
             )
+    if not finished:  # stopped in its last moment: its checkpoints stay, so that it can go on
+        for file in {kept, *files.values()}:
+            await platform.files.delete(file)
+        return
     # The result lives in files now; checkpoints are only good for a run that did not finish.
     await asyncio.to_thread(shutil.rmtree, Path(result).parent, ignore_errors=True)
     await _tidy(platform, row.resumes)

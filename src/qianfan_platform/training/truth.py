@@ -20,6 +20,7 @@ from qianfan_platform.web import Call, Router
 
 from . import operations, places, specs
 from .tables import TrainRun
+from .views import v2_word
 from .words import in_words
 
 router = Router(aliases={"maker": "marker"})
@@ -39,7 +40,7 @@ async def log(call: Call) -> Any:
     lines = [{"n": line.n, "time": zulu(line.at), "level": level, "text": text} for line, level, text in told]
     return {
         "taskId": run.public_id,
-        "runStatus": run.status,
+        "runStatus": v2_word(run, call.source),
         "lines": lines,
         "metrics": metrics(line.event for line in report),
         "ledger": run.live.get("ledger"),

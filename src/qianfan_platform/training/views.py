@@ -60,7 +60,9 @@ def after_run(run: TrainRun) -> dict[str, Any] | None:
     first, last = live.get("first_step"), live.get("step")
     if not first or not last:
         return None
-    before, after = live.get("first_eval", {}).get("loss"), live.get("eval", {}).get("loss")
+    begun, ended = live.get("first_eval", {}), live.get("eval", {})
+    before, after = begun.get("loss"), ended.get("loss")
+    preferred = {"accuracyBefore": begun.get("accuracy"), "accuracyAfter": ended.get("accuracy")}  # of DPO
     return {
         "steps": last.get("step"),
         "epochs": last.get("epoch"),
@@ -73,6 +75,7 @@ def after_run(run: TrainRun) -> dict[str, Any] | None:
         "evalLossBefore": before,
         "evalLossAfter": after,
         "evalLossChange": _change(before, after),
+        **(preferred if run.train_mode == TrainMode.DPO.value else {}),
         "seconds": last.get("seconds"),
     }
 
@@ -117,7 +120,7 @@ def v1(call: Call, look: Look) -> dict[str, Any]:
         "taskId": task.id,
         "taskName": task.name,
         "version": run.ordinal,
-        "jobRunType": 1 if look.start is not None else 0,
+        "jobRunType": 0 if run.starts_from is None else 1,
         **increment,
         "trainType": run.train_type,
         "baseTrainType": run.base_train_type,

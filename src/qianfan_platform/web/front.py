@@ -20,6 +20,7 @@ from qianfan_platform.web.hot import HotRoute, failed
 
 log = logging.getLogger("qianfan_platform.web")
 
+LEFT: Final = 499  # the status of an answer that nobody waited for, as nginx calls it
 _FORWARDED: Final = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
 _READ: Final = ID_HEADERS | _FORWARDED | {faults.HEADER}
 _JSON: Final = ((b"content-type", b"application/json"),)
@@ -66,6 +67,7 @@ class Front:
             else:
                 await self._answer_hot(exchange, exchange.hot)
         except Left:
+            exchange.status = exchange.status or LEFT
             log.debug("request %s: the reader left", exchange.request_id)
         finally:
             self.answered[exchange.route or "other", exchange.status] += 1

@@ -1,10 +1,9 @@
 """The server's side of a connection, with limits that hostile clients cannot pass.
 
 What is refused: heads beyond MAX_HEAD bytes or MAX_HEADERS lines (431, 414), a repeated Host, Authorization or
-Content-Length (400), heads and bodies that come too slowly (408), more than `most` connections (the one that idled
-longest makes room), readers that take nothing for STALL_S (cut; until then at most 64 KiB wait for them here). llhttp
-refuses bad chunk sizes and Content-Length beside Transfer-Encoding. HTTP/2 and WebSocket are not spoken. A connection
-that was refused is closed.
+Content-Length (400), heads and bodies that come too slowly (408), readers that take nothing for long (cut; until then
+at most 64 KiB wait for them here). llhttp refuses bad chunk sizes and Content-Length beside Transfer-Encoding. HTTP/2
+and WebSocket are not spoken. A connection that was refused is closed.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import asyncio
 import logging
 from collections import deque
 from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote
 
 import httptools
@@ -21,81 +20,18 @@ from uvicorn.server import ServerState
 
 from qianfan_platform.web.at_once import begin
 from qianfan_platform.web.exchange import AHEAD, Exchange
-from qianfan_platform.web.front import Front
+
+if TYPE_CHECKING:
+    from qianfan_platform.web.keeper import Keeper
 
 log = logging.getLogger("qianfan_platform.web")
 
 MAX_HEAD: Final = 64 * 1024  # bytes of request line and headers
 MAX_URL: Final = 16 * 1024
 MAX_HEADERS: Final = 128
-HEAD_S: Final = 10.0  # for a whole head, from its first byte; also for a connection that says nothing
-BODY_IDLE_S: Final = 30.0  # between two pieces of a body
-BODY_SLOWEST: Final = 512  # bytes a second, after BODY_IDLE_S
-STALL_S: Final = 30.0  # a reader that takes nothing for so long is cut off
+BODY_SLOWEST: Final = 512  # bytes a second, after `body_idle_s`
 CLOSING_S: Final = 10.0  # for the last bytes of a connection that is being closed
-MOST: Final = 10_000  # connections
-SWEEP_S: Final = 1.0
 _ONCE: Final = (b"host", b"authorization", b"content-length")
-
-
-class Keeper:
-    """Looks after all connections of one server, whose requests `front` answers. most: connections; the others: seconds."""
-
-    def __init__(
-        self,
-        front: Front,
-        *,
-        most: int = MOST,
-        head_s: float = HEAD_S,
-        body_idle_s: float = BODY_IDLE_S,
-        stall_s: float = STALL_S,
-    ) -> None:
-        self.front = front
-        self.most, self.head_s, self.body_idle_s, self.stall_s = most, head_s, body_idle_s, stall_s
-        self.connections: dict[Connection, None] = {}  # in order of arrival
-        self._timer: asyncio.TimerHandle | None = None
-        self._told = 0.0
-        self._dated: Any = None  # what `_date` was made of
-        self._date = b""
-
-    def date(self, headers: list[tuple[bytes, bytes]]) -> bytes:
-        """The line of the header `date`, which the server makes anew every second."""
-        if headers is not self._dated:
-            self._dated, self._date = headers, b"".join(b"%b: %b\r\n" % pair for pair in headers)
-        return self._date
-
-    def connection(self, **given: Any) -> Connection:
-        """A protocol for one connection; for `uvicorn.Config(http=keeper.connection)`."""
-        return Connection(self, **given)
-
-    def add(self, connection: Connection) -> None:
-        """A client connected."""
-        self.connections[connection] = None
-        if len(self.connections) > self.most:
-            self.make_room(connection)
-        if self._timer is None:
-            self._timer = connection.loop.call_later(SWEEP_S, self._sweep)
-
-    def make_room(self, newest: Connection) -> None:
-        """Close the idle connection that came first; the newest when none is idle."""
-        loop = newest.loop
-        if loop.time() - self._told > 60:
-            self._told = loop.time()
-            log.warning("%d connections are open, which is the most; idle ones are closed", self.most)
-        idle = next((one for one in self.connections if one.idle() and one is not newest), newest)
-        self.connections.pop(idle, None)
-        idle.cut()
-
-    def _sweep(self) -> None:
-        self._timer = None
-        connections = list(self.connections)
-        if not connections:
-            return
-        loop = connections[0].loop
-        now = loop.time()
-        for connection in connections:
-            connection.look(now)
-        self._timer = loop.call_later(SWEEP_S, self._sweep)
 
 
 class Connection(asyncio.Protocol):
@@ -130,7 +66,7 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[Exchange] = deque()
         self._phase = "idle"
         self._since = self._heard = self.loop.time()
-        self.parser = httptools.HttpRequestParser(self)
+        self.parser: Any = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
 
     # ── called by the transport and the server ───────────────────────────────────────────────────
@@ -149,6 +85,7 @@ class Connection(asyncio.Protocol):
         self._state.connections.discard(self)
         self._forget_the_client()
         self._waiting.clear()
+        self.parser = None  # it knows us: else both would wait for the garbage collector
 
     def data_received(self, data: bytes) -> None:
         if self._phase == "body":
@@ -269,7 +206,9 @@ class Connection(asyncio.Protocol):
     def _begin(self, exchange: Exchange) -> None:
         self._state.total_requests += 1
         exchange.begun = True
-        if exchange.hot is None:
+        if (
+            exchange.hot is None or not exchange.whole
+        ):  # what came of the body with the head is looked at first
             task: asyncio.Task[None] | None = self.loop.create_task(self._front.answer(exchange))
         else:
             task = begin(self.loop, self._front.answer(exchange))

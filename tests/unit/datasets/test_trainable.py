@@ -52,7 +52,7 @@ async def dataset(place: Any, rows: list[Any], template: DataTemplateType, **val
                 **values,
             }
         )
-        return (await tx.add(row)).id
+        return int((await tx.add(row)).id)
 
 
 def texts(count: int, name: str = "text") -> list[str]:

@@ -150,6 +150,30 @@ def test_a_gate_lets_through_what_passes_and_says_why_when_it_does_not() -> None
     assert unpack(pack(Gate("not worse", margin=0.1))) == Gate("not worse", margin=0.1)
 
 
+def test_a_gate_stands_before_the_deployment() -> None:
+    """Without one the deployed service is evaluated; with one nothing is deployed that does not pass."""
+    from qianfan.evaluation import Gate
+    from qianfan.trainer import LLMFinetune
+    from qianfan.trainer.configs import DeployConfig
+
+    given: dict[str, Any] = {
+        "train_type": "ERNIE-Bot-turbo-0725",
+        "dataset": Dataset(id=1),
+        "deploy_config": DeployConfig(),
+        "eval_dataset": Dataset(id=1),
+        "evaluators": [QianfanRuleEvaluator(using_accuracy=True)],
+    }
+    names = [type(one).__name__ for one in LLMFinetune(**given).ppls[0].actions.values()]
+    assert names[-2:] == ["DeployAction", "EvaluateAction"]
+    gated = LLMFinetune(**given, gate=Gate(baseline=Model(version_id="amv-1")))
+    assert [type(one).__name__ for one in gated.ppls[0].actions.values()][-2:] == [
+        "EvaluateAction",
+        "DeployAction",
+    ]
+    with pytest.raises(InvalidArgumentError, match="baseline"):
+        LLMFinetune(**given, gate=Gate())
+
+
 def test_the_report_is_one_file_that_needs_nothing(tmp_path: Path) -> None:
     """Scores, plots, verdict, settings and answers; texts of others are escaped, nothing is fetched or run."""
     result = result_of(30)

@@ -18,20 +18,23 @@ ROWS = [("where is the fox", "under the oak"), ("where is the owl", "in the barn
 
 
 def build(folder: Path, architecture: str) -> Path:
-    """A Llama with tied embeddings, or a Qwen2 with biases and an output matrix of its own."""
+    """A Llama with tied embeddings, or a Qwen with an output matrix of its own: 2 with biases, 3 with norms."""
     tiny.build(folder)
     if architecture == "llama":
         return folder
     config = json.loads((folder / "config.json").read_text())
-    config |= {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "tie_word_embeddings": False}
+    named = {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}[architecture]
+    config |= {"model_type": architecture, "architectures": [named], "tie_word_embeddings": False}
     tiny.write(folder / "config.json", config)
     random = np.random.default_rng(5)
     tensors = load_file(folder / "model.safetensors")
-    for name in [
-        name for name in tensors if name.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight"))
-    ]:
-        rows = tensors[name].shape[0]
-        tensors[name.replace("weight", "bias")] = (random.standard_normal(rows) * 0.5).astype(np.float32)
+    for layer in range(tiny.LAYERS):
+        at = f"model.layers.{layer}.self_attn"
+        for name in ("q_proj", "k_proj", "v_proj") if architecture == "qwen2" else ():
+            rows = tensors[f"{at}.{name}.weight"].shape[0]
+            tensors[f"{at}.{name}.bias"] = (random.standard_normal(rows) * 0.5).astype(np.float32)
+        for name in ("q_norm", "k_norm") if architecture == "qwen3" else ():
+            tensors[f"{at}.{name}.weight"] = random.uniform(0.5, 1.5, tiny.HEAD).astype(np.float32)
     tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"] * 1.1
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     return folder

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_models import build, train, with_unpermuted_heads
 
 from qianfan_platform.catalogue import tiny
 from qianfan_platform.catalogue.noise import Noise
@@ -17,9 +18,8 @@ from qianfan_platform.engines.protocol import EngineSpec
 from qianfan_platform.models import packages
 from qianfan_platform.models.parity import LEAST, MOST, NotTheSame, Packed, bound_of, cases_in, prove
 
-pytest.importorskip("torch")
-
-from small_models import build, train, with_unpermuted_heads
+torch = pytest.importorskip("torch")
+torch.set_num_threads(1)  # two threads that wait for each other are slower here than one
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +141,19 @@ def test_an_adapter_that_is_not_applied_fails_the_proof(llama: dict[str, Path]) 
     """The base alone does not answer as the trained model does."""
     with pytest.raises(NotTheSame, match="train→serve parity failed"):
         proof(Packed(llama["folder"] / "base.gguf"), *cases_in(llama["result"]))
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
+def test_the_engine_and_the_trainer_agree_on_an_untrained_model(architecture: str, tmp_path: Path) -> None:
+    """The measure of noise itself: each architecture that is packed, in full precision."""
+    from qianfan_platform.trainers.child import reference
+
+    base = build(tmp_path / "hf", architecture)
+    reference.write(base, "float32", tmp_path / "parity.json")
+    pack.model_to_gguf(base, tmp_path / "m.gguf", dtype="f32")
+    figures = proof(Packed(tmp_path / "m.gguf"), *cases_in(tmp_path))
+    assert figures["tokens"] > 50
+    assert figures["mean_difference"] < 0.02
 
 
 def test_a_qwen2_trained_as_a_whole_is_proved(tmp_path: Path) -> None:

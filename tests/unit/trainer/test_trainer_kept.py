@@ -18,7 +18,7 @@ from stub_platform import StubPlatform
 
 from qianfan.config import get_config
 from qianfan.dataset import Dataset
-from qianfan.errors import InvalidArgumentError, TrainingFailed
+from qianfan.errors import InternalError, InvalidArgumentError, TrainingFailed
 from qianfan.trainer import Event, EventHandler, LLMFinetune, PostPreTrain, TrainAction, kept
 from qianfan.trainer.base import BaseAction, Pipeline
 from qianfan.trainer.configs import DeployConfig
@@ -222,6 +222,24 @@ def test_a_run_of_another_process_is_stopped_on_the_platform(slow: StubPlatform)
     thread.join(20)
     assert "was stopped" in str(failures[0])
     assert slow.bodies("finetune/stopJob") == [{"taskId": 301, "jobId": 401}]
+
+
+def test_asking_for_the_log_too_early_leaves_the_run_alone(platform: StubPlatform) -> None:
+    """The pipeline that runs here is not replaced by what is written down of it."""
+    asked: list[str] = []
+
+    class Early(EventHandler):
+        def dispatch(self, event: Event) -> None:
+            if event.action_class == "LoadDataSetAction":
+                with pytest.raises(InternalError, match="no log yet"):
+                    trainer.get_log()
+                asked.append(event.action_state.value)
+
+    trainer = a_trainer(event_handler=Early())
+    pipeline = trainer.ppls[0]
+    trainer.run()
+    assert asked == ["Preceding", "Done"]
+    assert trainer.ppls[0] is pipeline
 
 
 def test_a_trainer_that_cannot_be_started_says_where_it_tells_why(cache: Path) -> None:

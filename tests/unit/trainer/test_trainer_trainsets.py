@@ -12,7 +12,7 @@ from qianfan.dataset import Dataset
 from qianfan.errors import InvalidArgumentError
 from qianfan.trainer import LLMFinetune, LoadDataSetAction
 from qianfan.trainer.configs import DatasetConfig, TrainConfig
-from qianfan.trainer.trainsets import bos_place
+from qianfan.trainer.trainsets import as_v1, as_v2, bos_place
 
 
 def test_several_datasets_have_their_rates(platform: StubPlatform) -> None:
@@ -103,6 +103,22 @@ def test_a_wrong_configuration_is_refused(fields: dict[str, Any], words: str) ->
     """With what is wrong about it."""
     with pytest.raises(InvalidArgumentError, match=words):
         DatasetConfig(**fields)
+
+
+def test_the_shape_of_either_interface_is_taken_by_the_other() -> None:
+    """So that actions of both go together in a pipeline of one's own; what is neither is refused."""
+    v1 = [{"id": 7, "type": 1, "name": "n", "samplingRate": 2.0}, {"id": "ds-1"}]
+    v2 = {
+        "sourceType": "Platform",
+        "versions": [{"versionId": 7, "samplingRate": 2.0}, {"versionId": "ds-1"}],
+    }
+    assert as_v2(v1) == v2
+    assert as_v1(v2) == as_v1(v1) == [{"type": 1, "id": 7, "samplingRate": 2.0}, {"type": 1, "id": "ds-1"}]
+    bos = [{"type": 2, "bosPath": "bos:/b/f/"}]
+    assert as_v1(as_v2(bos)) == bos
+    for wrong in ({"a": 1}, ["ds-1"]):
+        with pytest.raises(InvalidArgumentError, match="V1 shape"):
+            as_v1(wrong)
 
 
 def test_rows_that_were_brought_are_not_saved_again(platform: StubPlatform) -> None:

@@ -266,6 +266,40 @@ def test_virtual_tokens_are_trained_on(tiny_model: Path, tmp_path: Path) -> None
         learn(tiny_model, tmp_path / "third", asked(NEW), hyper={"virtual_tokens": 9}, **settings)
 
 
+@pytest.mark.parametrize("mode", ["PostPretrain", "DPO"])
+def test_virtual_tokens_learn_in_every_mode(tiny_model: Path, tmp_path: Path, earlier, mode: Any) -> None:
+    """From texts and preferences too, on top of an earlier adapter, which is merged; a run that was stopped
+    ends with the same bits."""
+    rows: list[Any] = (
+        [TEXT] if mode == "PostPretrain" else [[{"prompt": "Hi", "chosen": "A", "rejected": "B"}]]
+    )
+    settings: dict[str, Any] = {"mode": mode, "method": "P-tuning", "start_from": earlier["LoRA"].result}
+    settings |= {"hyper": {"epochs": 4, "learning_rate": 0.05, "batch_size": 1, "virtual_tokens": 4}}
+    done = learn(tiny_model, tmp_path / "whole", rows, **settings)
+    losses = [step["loss"] for step in done.of("step")]
+    assert losses[-1] < losses[0]
+    assert done.record["kind"] == "model"
+    before = load_file(tiny_model / "model.safetensors")["model.layers.0.mlp.up_proj.weight"]
+    after = load_file(done.result / "model.safetensors")["model.layers.0.mlp.up_proj.weight"]
+    assert not torch.equal(before, after)  # the adapter is in it
+    with pytest.raises(Stopped):
+        learn(tiny_model, tmp_path / "stopped", rows, stop_after=6, **settings)
+    again = learn(tiny_model, tmp_path / "stopped", rows, **settings)
+    assert 0 < again.of("plan")[0]["resumed_step"] < 4
+    name = "model.safetensors"
+    assert (again.result / name).read_bytes() == (done.result / name).read_bytes()
+
+
+def test_a_base_without_a_template_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    """Nothing is guessed: the advice says where a template goes."""
+    base = tmp_path / "bare"
+    base.mkdir()
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (base / name).write_bytes((tiny_model / name).read_bytes())
+    with pytest.raises(Refused, match=r"bare has no chat template.*chat_template\.jinja"):
+        learn(base, tmp_path / "work", asked(NEW))
+
+
 def test_an_adapter_is_put_where_it_is_wanted(tiny_model: Path, tmp_path: Path) -> None:
     """Named layers get matrices, the others none."""
     hyper = {"epochs": 1, "lora_targets": ("q_proj", "v_proj"), "lora_rank": 2}

@@ -46,8 +46,9 @@ def earlier(base: Any, folder: Path, hyper: Hyper) -> Any:
             )
     model = PeftModel.from_pretrained(base, folder, is_trainable=True)
     for module in model.modules():
-        if isinstance(module, nn.Dropout) and hasattr(module, "p"):
-            module.p = hyper.lora_dropout
+        dropout: Any = getattr(module, "lora_dropout", None)
+        if dropout is not None:
+            dropout["default"] = nn.Dropout(hyper.lora_dropout) if hyper.lora_dropout else nn.Identity()
     adapted = {
         name.removeprefix("base_model.model.") for name, m in model.named_modules() if hasattr(m, "lora_A")
     }

@@ -21,7 +21,10 @@ def tokenizer_of(folder: Path) -> Any:
 
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if not tokenizer.chat_template:
-        raise Refused(f"the model in {folder.name} has no chat template, so conversations cannot be rendered")
+        raise Refused(
+            f"the model in {folder.name} has no chat template, so conversations cannot be rendered: put one beside "
+            "its weights as chat_template.jinja; those of the usual families are in qianfan_platform/catalogue/templates"
+        )
     return tokenizer
 
 
