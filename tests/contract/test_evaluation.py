@@ -624,6 +624,10 @@ def test_results_are_filtered_on_postgresql_as_well(
         connection.execute("CREATE DATABASE evaluation")
     url = f"{postgresql_server}/evaluation"
     with embedded.start(tmp_path / "data", catalogue=catalogue, database=url):
+        odd = saved([[{"prompt": "nul \0 here", "response": [["x"]]}]], "odd")
+        answered = evaluate(odd, "good")["evalStandardConf"]["resultDatasetIdStr"]
+        row = Dataset.load(qianfan_dataset_id=answered)[0]
+        assert row[0]["model_response"][0]["content"] == "nul \ufffd here"
         dataset = saved([[{"prompt": q, "response": [[a]]}] for q, a in QUESTIONS.items()], "questions")
         detail = evaluate(dataset, "poor", conf=RULE)
         assert detail["state"] == "Done", detail

@@ -33,7 +33,7 @@ def ask(route: Route, **body: Any) -> Call:
     return Call(route, body)
 
 
-def until(look: Any, done: Any, seconds: float = 120) -> Any:
+def until(look: Any, done: Any, seconds: float = 240) -> Any:
     """The first answer of `look()` that is `done`."""
     end = time.monotonic() + seconds
     while not done(answer := look()["result"]):

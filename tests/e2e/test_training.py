@@ -144,6 +144,16 @@ def test_the_plan_and_the_ledger_come_before_the_first_step(uninterrupted) -> No
     assert (ledger["samples"], ledger["kept"], ledger["training"]) == (30, 30, 30)
 
 
+def test_a_run_leaves_its_curves(place: Path, uninterrupted) -> None:
+    """TensorBoard's files are written while it trains, and the end says what was thought and what was."""
+    _, events = uninterrupted["LoRA"]
+    (curves,) = (place / "whole-LoRA" / "tensorboard").glob("events.out.tfevents.*")
+    assert curves.read_bytes().count(b"train/gradient_norm") == 12
+    (finished,) = of(events, "finished")
+    assert finished["took"]["seconds"] > 0
+    assert finished["time_factor"] > 0
+
+
 @pytest.mark.parametrize("method", ["LoRA", pytest.param("ALL", marks=pytest.mark.soak)])
 def test_a_killed_run_ends_with_the_same_bits(place: Path, uninterrupted, method) -> None:
     """Killed after step 3 and again after step 8, it goes on by itself and loses nothing."""

@@ -70,6 +70,11 @@ async def ask(platform: Platform, caller: Caller, answering: Answering, prompt: 
         await asyncio.sleep(pause_s)
 
 
+def _storable(text: str) -> str:
+    """The text without what no database or JSON takes: NUL, and halves of characters."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
 async def _once(platform: Platform, caller: Caller, answering: Answering, prompt: Prompt) -> Answered:
     began = time.monotonic()
     first: float | None = None
@@ -87,7 +92,7 @@ async def _once(platform: Platform, caller: Caller, answering: Answering, prompt
                 if delta.completion_tokens is not None:
                     completion_tokens = delta.completion_tokens
     return Answered(
-        text="".join(texts),
+        text=_storable("".join(texts)),
         finish_reason="normal" if reason == "stop" else reason,
         first_token_s=None if first is None else round(first - began, 4),
         latency_s=round(time.monotonic() - began, 4),

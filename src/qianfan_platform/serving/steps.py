@@ -4,6 +4,8 @@ A service is Done only when tokens came out, and they were those of its version.
 
 from __future__ import annotations
 
+from functools import partial
+
 from qianfan.contract.enums import ServiceStatus
 from qianfan.contract.errors import BUSY, Fault
 from qianfan.contract.lifecycle import SERVICE
@@ -40,12 +42,14 @@ async def deploy(step: Step, *, service_id: int) -> None:
         tx.after_commit(platform.fleet.tell_changed)
     if service is None or service.status != ServiceStatus.Deploying:
         return  # it was stopped or deleted
-    await _up(platform, service.version_id, service.replicas)
+    want = await _up(platform, service.version_id, service.replicas)
     async with step.transaction(last=True) as tx:
         service = await _now(tx, service_id)
         if service is not None and service.status == ServiceStatus.Deploying:
             await tx.move(service, SERVICE, ServiceStatus.Done, online_at=utc_now(), broken=False, reason="")
             await deployments.count(tx, service.version_id)
+        else:  # it was stopped or deleted meanwhile
+            tx.after_commit(partial(platform.fleet.release, want))
         tx.after_commit(platform.fleet.tell_changed)
 
 
@@ -70,7 +74,7 @@ async def update(step: Step, *, service_id: int) -> None:
     if service is None or service.next_version_id is None:
         return
     following = service.next_version_id
-    await _up(platform, following, service.replicas)
+    want = await _up(platform, following, service.replicas)
     async with step.transaction(last=True) as tx:
         service = await _now(tx, service_id)
         if service is not None and service.next_version_id == following:
@@ -80,6 +84,8 @@ async def update(step: Step, *, service_id: int) -> None:
             await tx.session.flush()
             for version in (before, following):
                 await deployments.count(tx, version)
+        else:  # it was stopped or deleted meanwhile
+            tx.after_commit(partial(platform.fleet.release, want))
         tx.after_commit(platform.fleet.tell_changed)
 
 
