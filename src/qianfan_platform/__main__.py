@@ -9,6 +9,7 @@ import gc
 import ipaddress
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -227,6 +228,9 @@ def _settings(arguments: list[str]) -> tuple[Settings, bool, bool]:
         metavar="SECONDS",
         help="then an engine ends until somebody asks; default: never",
     )
+    parser.add_argument(
+        "--train-device", type=_device, default="cpu", metavar="DEVICE", help="cpu (default), cuda or cuda:N"
+    )
     parser.add_argument("--train-sink", action="append", default=[], metavar="NAME[=TARGET]")
     parser.add_argument("--print-env", action="store_true")
     parser.add_argument("--any-key", action="store_true", help=argparse.SUPPRESS)
@@ -250,9 +254,17 @@ def _settings(arguments: list[str]) -> tuple[Settings, bool, bool]:
         answer_s=given.answer_seconds,
         body_idle_s=given.body_seconds,
         idle_sleep_s=given.idle_sleep,
+        train_device=given.train_device,
         train_sinks=tuple(given.train_sink),
     )
     return settings, given.print_env, given.end_with_stdin
+
+
+def _device(text: str) -> str:
+    """A device that the trainer knows. Raises ArgumentTypeError."""
+    if not re.fullmatch(r"cpu|cuda(:\d{1,2})?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no device; use cpu, cuda or cuda:N")
+    return text
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ class Settings:
     answer_s: float = 3600.0  # of one answer, from its request to its end
     stall_s: float = 30.0  # a reader that takes nothing for so long is cut off
     idle_sleep_s: float | None = None  # an engine that nobody asked for so long ends until somebody does
-
+    train_device: str = "cpu"  # or cuda, cuda:1, …
     train_sinks: tuple[str, ...] = ()  # NAME or NAME=TARGET: where the figures of runs go besides
 
     @property

@@ -59,6 +59,9 @@ def serve(
         float | None,
         typer.Option(min=1, help="An engine that nobody asked for so many seconds ends until somebody does."),
     ] = None,
+    train_device: Annotated[
+        str | None, typer.Option(metavar="DEVICE", help="What runs train on: cpu (default), cuda or cuda:N.")
+    ] = None,
     train_sink: Annotated[
         list[str] | None,
         typer.Option(
@@ -83,6 +86,8 @@ def serve(
         command += ["--allow-fetch", place]
     for sink in train_sink or []:
         command += ["--train-sink", sink]
+    if train_device:
+        command += ["--train-device", train_device]
     if database:
         command += ["--database", database]
     if catalogue:

@@ -28,6 +28,7 @@ async def spec(platform: Platform, run: TrainRun, *, base: Path, rows: Path, wor
         dtype="float32" if run.dtype == "float32" else "bfloat16",
         checkpoint_steps=run.checkpoint_steps,
         checkpoints_kept=run.checkpoints_kept,
+        device=platform.settings.train_device,
         start_from=await _start(platform, run),
         cache=platform.settings.cache / "rows",
     )
