@@ -20,6 +20,7 @@ from qianfan.resources import Model as ModelCalls
 from qianfan.utils.logging import logger
 
 PAGE: Final = 1000
+MOVED: Final = 1.0  # points by which a plea may not move a judge that is to be trusted
 TAG: Final = "llm_tag"
 Llm = Model | Service
 
@@ -110,6 +111,13 @@ class EvaluationManager:
         detail = ModelCalls.get_evaluation_info(self.task_id, **options)["result"]
         answers = Dataset.load(qianfan_dataset_id=batch.result_id(detail), **options)
         report = ModelCalls.get_evaluation_result(self.task_id, **options)["result"]
+        moved = max((abs(row["effectMetric"].get("judgeShift") or 0) for row in report), default=0)
+        if moved >= MOVED:
+            logger.warning(
+                "the judge of evaluation %s can not be trusted: a plea for the best score moved it by %g points",
+                self.task_id,
+                moved,
+            )
         return EvaluationResult(
             answers,
             {_name(row): row["effectMetric"] for row in report},
