@@ -26,10 +26,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 
 def said(place: Place) -> str:
-    answer = ChatCompletion().do(
-        ASKED, endpoint=place.services[0]["uri"], temperature=0.01, max_output_tokens=12
-    )
-    return str(answer["result"])
+    """The first tokens of an answer: those of which the tuned model is sure, and the base would not say."""
+    uri = place.services[0]["uri"]
+    return str(ChatCompletion().do(ASKED, endpoint=uri, temperature=0.01, max_output_tokens=4)["result"])
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
@@ -37,12 +36,12 @@ def test_an_engine_that_dies_or_hangs_under_load_is_replaced(place: Place, how: 
     """Who waits for a whole answer gets it from the next engine; a stream that had begun ends with a typed error."""
     load, chaos = Load([place.services[0]["uri"]], clients=4), Chaos(place)
     load.start()
-    within(10, lambda: load.answers > 8)
+    within(30, lambda: load.answers > 8)
     [before] = place.engines()
     chaos.strike(before, how)
-    within(10, lambda: [one for one in place.engines() if one.pid != before.pid])
+    within(20, lambda: [one for one in place.engines() if one.pid != before.pid])
     answered = load.answers
-    within(20, lambda: load.answers > answered + 8)
+    within(30, lambda: load.answers > answered + 8)
     load.stop()
     assert load.wrong == []
     assert all(kind.startswith(("APIError", "StreamInterrupted")) for kind in load.errors), load.errors
@@ -57,7 +56,7 @@ def test_services_come_back_with_a_killed_server(place: Place) -> None:
     for engine in place.engines():
         engine.suspend()  # it cannot see that its server is gone
     place.kill_server()
-    within(20, lambda: Service.get(place.services[0]["id"])["result"]["engines"]["state"] == "up")
+    within(60, lambda: Service.get(place.services[0]["id"])["result"]["engines"]["state"] == "up")
     assert place.states() == ["Done"]
     assert said(place) == before
     assert place.ghosts() == []
@@ -69,6 +68,6 @@ def test_a_deployment_is_finished_by_the_next_server(place: Place) -> None:
     detail = place.services[0]
     made = Service.create(detail["modelId"], detail["iterationId"], name="late", uri="late")["result"]
     place.kill_server()
-    within(30, lambda: Service.get(made["serviceId"])["result"]["serviceStatus"] == "Done")
+    within(60, lambda: Service.get(made["serviceId"])["result"]["serviceStatus"] == "Done")
     Service.delete(made["serviceId"])
     assert len(Service.list()["result"]["custom"]) == 1

@@ -11,7 +11,7 @@ from tests.console import Wire, connected, heard, over
 from qianfan_platform.web.asgi import exchange_of
 from qianfan_platform.web.envelopes import spelt
 from qianfan_platform.web.exchange import Exchange, Left
-from qianfan_platform.web.front import Front
+from qianfan_platform.web.front import LEFT, Front
 from qianfan_platform.web.hot import HotRoute, Reply
 
 pytestmark = pytest.mark.anyio
@@ -131,6 +131,7 @@ async def test_work_is_cancelled_when_its_reader_leaves() -> None:
                 await asyncio.sleep(60)
         except Left:
             ended.append(exchange.path)
+            raise
         return None
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -140,11 +141,61 @@ async def test_work_is_cancelled_when_its_reader_leaves() -> None:
     for path in ("/console", "/hot"):
         raw = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
         for turns in (1, 0):
-            connection, _ = connected(Front(app, [HotRoute("/hot", work, ("GET",))]))
+            front = Front(app, [HotRoute("/hot", work, ("GET",))])
+            connection, _ = connected(front)
             loop.call_soon(connection.data_received, raw)
             for _ in range(turns):
                 await asyncio.sleep(0)
             loop.call_soon(connection.connection_lost, None)
             await asyncio.sleep(0)
             await over(connection)
+            assert list(front.answered) == [("/hot" if path == "/hot" else "other", LEFT)]
     assert ended == ["/console", "/console", "/hot", "/hot"]
+
+
+async def told_back(exchange: Exchange) -> Reply:
+    return await exchange.read() or b"-"
+
+
+async def nothing(scope: Any, receive: Any, send: Any) -> None:
+    raise AssertionError("no request is for the console")
+
+
+async def test_a_hot_request_begins_when_its_body_is_there() -> None:
+    """One that waits for a word from us, or says no length, begins with its head."""
+    head = b"POST /hot HTTP/1.1\r\nHost: x\r\n"
+    connection, wire = connected(Front(nothing, [HotRoute("/hot", told_back)]))
+    loop = asyncio.get_running_loop()
+    for piece_ in (head + b"Content-Length: 4\r\n\r\n", b"ab"):
+        loop.call_soon(connection.data_received, piece_)
+        await asyncio.sleep(0.01)
+        assert connection._newest is not None
+        assert not connection._newest.begun
+    await heard(connection, b"cd")
+    assert wire.writes[-1].endswith(b"\r\n\r\nabcd")
+    for lines, says in (
+        (b"Content-Length: 2\r\nExpect: 100-continue", [b"HTTP/1.1 100 Continue\r\n\r\n"]),
+        (b"Transfer-Encoding: chunked", []),
+    ):
+        wire.writes.clear()
+        loop.call_soon(connection.data_received, head + lines + b"\r\n\r\n")
+        await asyncio.sleep(0.01)
+        assert wire.writes == says
+        await heard(connection, b"hi" if says else b"2\r\nhi\r\n0\r\n\r\n")
+        assert wire.writes[-1].endswith(b"\r\n\r\nhi")
+    connection.connection_lost(None)
+
+
+async def test_a_long_line_of_requests_is_no_deep_pile() -> None:
+    """Two thousand that came at once, each answered in its turn."""
+    connection, wire = connected(Front(nothing, [HotRoute("/hot/{n}", said_back)]))
+    asked = "".join(f"POST /hot/{n} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n" for n in range(2000))
+    asyncio.get_running_loop().call_soon(connection.data_received, asked.encode())
+    while len(wire.writes) < 2000:
+        await asyncio.sleep(0)
+    assert [raw.rpartition(b"\r\n\r\n")[2] for raw in wire.writes] == [b"%d" % n for n in range(2000)]
+    connection.connection_lost(None)
+
+
+async def said_back(exchange: Exchange) -> Reply:
+    return exchange.param.encode()
