@@ -26,13 +26,21 @@ from qianfan_platform.engines.start import start
 ASK = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "one two  three\nfour"}]
 
 
-def answer(sampling: Sampling | None = None, *, messages: Any = ASK, adapter: str | None = None, **spec: Any):
+def answer(
+    sampling: Sampling | None = None,
+    *,
+    messages: Any = ASK,
+    adapter: str | None = None,
+    whole: bool = False,
+    **spec: Any,
+):
     """Every delta of one answer."""
 
     async def ask() -> list[Delta]:
         engine: Engine = await start(EngineSpec("echo", **spec))
         try:
-            return [d async for d in engine.generate(messages, sampling or Sampling(), adapter=adapter)]
+            pieces = engine.generate(messages, sampling or Sampling(), adapter=adapter, whole=whole)
+            return [d async for d in pieces]
         finally:
             await engine.close()
 
@@ -44,6 +52,14 @@ def test_it_says_the_last_user_message_word_by_word() -> None:
     deltas = answer()
     assert [d.text for d in deltas] == ["one", " two", "  three", "\nfour", ""]
     assert deltas[-1] == Delta("", "stop", prompt_tokens=6, completion_tokens=4)
+
+
+def test_an_answer_that_nobody_watches_comes_in_one_piece() -> None:
+    """With the same counts; one that takes its time comes word by word all the same, so that it can be counted."""
+    assert answer(whole=True) == [Delta("one two  three\nfour", "stop", prompt_tokens=6, completion_tokens=4)]
+    cut = answer(Sampling(max_tokens=2), whole=True)
+    assert cut == [Delta("one two", "length", prompt_tokens=6, completion_tokens=2)]
+    assert len(answer(whole=True, options={"delay_s": 0.001})) == 5
 
 
 def test_a_script_decides_the_answer() -> None:
