@@ -136,7 +136,10 @@ class BaseAction(ExecuteSerializable[Input, Output], ABC):
             self._stop.clear()
 
     def _tell(self, state: ActionState, description: str, data: Any) -> None:
-        self.state = state
+        with self._lock:
+            if self._stop_told and state is ActionState.Running:
+                return  # of a look that was under way when it was stopped
+            self.state = state
         event = Event(self.id, state, description, data, action_class=type(self).__name__)
         dispatch_event(self.event_dispatcher, event)
         for observer in list(self._observers):
