@@ -9,7 +9,7 @@ writes first (see training_sides.py). TRL's SFTTrainer and Transformers' Trainer
 .bench/, which is made at the first time; where that cannot be, they are left out aloud.
 
 Without --base the built-in tiny model is trained; a folder made by `trainers.child.convert` gives figures of a
-real one. --settings compares our own choices (attention, micro-batches, dtype, threads, compilation)."""
+real one. --settings compares our own choices (attention, packing, micro-batches, dtype, threads)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "ours: one micro-batch": {"study": "one micro-batch"},
     "ours: float32": {"dtype": "float32"},
     "ours: 2 threads": {"threads": 2},
-    "ours: compiled": {"study": "compiled"},
 }
 
 

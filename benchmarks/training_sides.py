@@ -114,8 +114,6 @@ def ours(given: dict[str, Any], turns: Turns) -> None:
 
 def study(what: str) -> None:
     """Another setting than the trainer's own, to see what it is worth."""
-    import torch
-
     from qianfan_platform.trainers.child import attention, model
 
     if what == "fused attention":
@@ -124,15 +122,6 @@ def study(what: str) -> None:
         model.Trainee.try_packing = lambda *_: False  # type: ignore[method-assign]
     elif what == "one micro-batch":
         model.AT_ONCE = {"cpu": 1 << 30}
-    elif what == "compiled":
-        load = model.Trainee.__init__
-
-        def compiled(self: Any, *given: Any) -> None:
-            load(self, *given)
-            self.causal.model.compile(dynamic=True)
-
-        model.Trainee.__init__ = compiled  # type: ignore[method-assign]
-        torch._dynamo.config.cache_size_limit = 64
     elif what:
         raise SystemExit(f"no setting is called {what}")
 
