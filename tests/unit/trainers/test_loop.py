@@ -176,13 +176,11 @@ def test_a_shortage_in_the_middle_of_a_run_keeps_the_plan_for_whoever_goes_on(sp
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_a_kept_checkpoint_becomes_a_result(spec: TrainSpec, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_kept_checkpoint_becomes_a_result(spec: TrainSpec) -> None:
     """Any step that is kept can be published: its weights, the record, the proof; another step is refused."""
     trained(replace(spec, checkpoint_steps=2, checkpoints_kept=2))
-    (spec.work / "spec.json").write_text(json.dumps(spec.to_json()))
     out = spec.work / "of-step-2"
-    assert export.main(str(spec.work / "spec.json"), "2", str(out)) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"finished": str(out)}
+    export.export(spec, 2, out)
     held = load_file(spec.work / "checkpoints" / "2" / "weights.safetensors")
     exported = adapter(out)
     assert len(exported) == len(held)
@@ -190,5 +188,5 @@ def test_a_kept_checkpoint_becomes_a_result(spec: TrainSpec, capsys: pytest.Capt
     record = json.loads((out / "training.json").read_bytes())
     assert record["finished"]["step"] == 2
     assert json.loads((out / "parity.json").read_bytes())
-    assert export.main(str(spec.work / "spec.json"), "3", str(out)) == 1
-    assert "those that are kept: 2, 4" in json.loads(capsys.readouterr().out.splitlines()[-1])["failed"]
+    with pytest.raises(Refused, match="those that are kept: 2, 4"):
+        export.export(spec, 3, out)

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
 import gguf
 import torch
 
-from qianfan_platform.trainers.child.checkpoint import no_space, sync, write_folder
+from qianfan_platform.trainers.child import task
+from qianfan_platform.trainers.child.checkpoint import sync, write_folder
 from qianfan_platform.trainers.child.wire import Refused
 
 DIGIT_BY_DIGIT = ("smollm", "starcoder", "refact", "command-r", "codeshell")
@@ -122,24 +121,6 @@ def verify(folder: Path, model: Any, tokenizer: Any) -> None:
         raise Refused("the converted tokenizer does not read back as it was written")
 
 
-def main(source: str, out: str) -> int:
-    try:
-        convert(Path(source), Path(out))
-    except Exception as error:
-        if isinstance(error, Refused):
-            reason = str(error)
-        elif isinstance(error, OSError) and no_space(error):
-            reason = f"the disk is full ({error.strerror}): free some space and convert again"
-        else:
-            traceback.print_exc()
-            reason = f"{type(error).__name__}: {error}"
-        print(json.dumps({"failed": reason}), flush=True)
-        return 1
-    print(json.dumps({"finished": out}), flush=True)
-    return 0
-
-
 if __name__ == "__main__":
-    code = main(*sys.argv[1:])
-    sys.stdout.flush()
-    os._exit(code)
+    given, into = sys.argv[1:]
+    task.run(lambda: convert(Path(given), Path(into)), into)

@@ -7,13 +7,11 @@ so it can be published, and other runs can start from it. The last line on stdou
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from qianfan_platform.trainers.child import checkpoint
-from qianfan_platform.trainers.child.__main__ import reason
+from qianfan_platform.trainers.child import checkpoint, task
 from qianfan_platform.trainers.child.loop import Run
 from qianfan_platform.trainers.child.wire import Refused
 from qianfan_platform.trainers.protocol import TrainSpec
@@ -46,17 +44,8 @@ def export(spec: TrainSpec, step: int, out: Path) -> None:
     run.keep(ledger, out)
 
 
-def main(spec_file: str, step: str, out: str) -> int:
-    try:
-        export(TrainSpec.from_json(json.loads(Path(spec_file).read_bytes())), int(step), Path(out))
-    except Exception as error:
-        print(json.dumps({"failed": reason(error)}), flush=True)
-        return 1
-    print(json.dumps({"finished": out}), flush=True)
-    return 0
-
-
 if __name__ == "__main__":
-    code = main(*sys.argv[1:])
-    sys.stdout.flush()
-    os._exit(code)
+    given, at, into = sys.argv[1:]
+    task.run(
+        lambda: export(TrainSpec.from_json(json.loads(Path(given).read_bytes())), int(at), Path(into)), into
+    )

@@ -7,17 +7,14 @@ printed is {"finished": OUT} or {"failed": reason}."""
 from __future__ import annotations
 
 import json
-import os
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from qianfan_platform.trainers.child import parity
+from qianfan_platform.trainers.child import parity, task
 from qianfan_platform.trainers.child.encoder import Encoder, tokenizer_of
-from qianfan_platform.trainers.child.wire import Refused
 
 MORE = ("Tell me about rivers.", "Write one line of code.", "Why is the sky blue?", "List three fruits.")
 
@@ -50,20 +47,6 @@ def write(folder: Path, dtype: str, out: Path) -> None:
     out.write_text(json.dumps(cases, ensure_ascii=False), encoding="utf-8")
 
 
-def main(folder: str, dtype: str, out: str) -> int:
-    try:
-        write(Path(folder), dtype, Path(out))
-    except Exception as error:
-        if not isinstance(error, Refused):
-            traceback.print_exc()
-        reason = str(error) if isinstance(error, Refused) else f"{type(error).__name__}: {error}"
-        print(json.dumps({"failed": reason}), flush=True)
-        return 1
-    print(json.dumps({"finished": out}), flush=True)
-    return 0
-
-
 if __name__ == "__main__":
-    code = main(*sys.argv[1:])
-    sys.stdout.flush()
-    os._exit(code)
+    given, precision, into = sys.argv[1:]
+    task.run(lambda: write(Path(given), precision, Path(into)), into)
