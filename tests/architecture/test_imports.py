@@ -90,7 +90,9 @@ def breaches_of_the_platform(path: Path) -> Iterator[str]:
     here, file = room(name), path.name
     for target in imports(path):
         if target.startswith("qianfan."):
-            pure = here in {"datasets", "cleaning", "plugins"} and any(target.startswith(module) for module in PURE_DATASET)
+            pure = here in {"datasets", "cleaning", "plugins"} and any(
+                target.startswith(module) for module in PURE_DATASET
+            )
             pure |= here == "evaluation" and any(target.startswith(module) for module in PURE_EVALUATION)
             if not target.startswith("qianfan.contract") and not pure:
                 yield target

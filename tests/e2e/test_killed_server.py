@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -94,9 +95,12 @@ def finish(task: int, run: int) -> dict[str, Any]:
     return last
 
 
-def weights(data: Path) -> list[bytes]:
-    """Bytes of every trained weight file that this platform keeps."""
-    return [path.read_bytes() for path in sorted((data / "files").rglob("*model.safetensors"))]
+def weights(data: Path) -> list[str]:
+    """What stands for the bytes of every trained weight file that this platform keeps."""
+    return [
+        hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted((data / "files").rglob("*model.safetensors"))
+    ]
 
 
 def trainers_of(platform: Embedded) -> list[psutil.Process]:

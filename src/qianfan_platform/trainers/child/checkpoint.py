@@ -76,9 +76,7 @@ def save(folder: Path, trainee: Trainee, progress: Progress, who: dict[str, Any]
         if state:
             count = int(state["step"])
             optimiser |= {f"mean.{name}": state["exp_avg"], f"square.{name}": state["exp_avg_sq"]}
-    random = {"cpu": torch.get_rng_state()}
-    if trainee.spec.device.startswith("cuda"):
-        random["cuda"] = torch.cuda.get_rng_state()
+    random = random_state(trainee.spec.device)
     state = {"identity": who, "threads": trainee.spec.threads, "updates": count, "progress": asdict(progress)}
 
     def write(into: Path) -> None:
@@ -92,6 +90,21 @@ def save(folder: Path, trainee: Trainee, progress: Progress, who: dict[str, Any]
     for old in steps_in(folder)[max(1, trainee.spec.checkpoints_kept) :]:
         shutil.rmtree(old, ignore_errors=True)
     return place
+
+
+def random_state(device: str) -> dict[str, Tensor]:
+    """What dropout draws from."""
+    found = {"cpu": torch.get_rng_state()}
+    if device.startswith("cuda"):
+        found["cuda"] = torch.cuda.get_rng_state()
+    return found
+
+
+def set_random_state(state: dict[str, Tensor], device: str) -> None:
+    """Put back what `random_state` found."""
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and device.startswith("cuda"):
+        torch.cuda.set_rng_state(state["cuda"])
 
 
 def newest(folder: Path, not_after: int | None = None) -> Path | None:
@@ -138,10 +151,7 @@ def restore(place: Path, trainee: Trainee, who: dict[str, Any]) -> tuple[Progres
                 }
         for name, shadow in trainee.shadows.items():
             shadow.copy_(trainee.weights[name])
-    random = load_file(place / "random.safetensors")
-    torch.set_rng_state(random["cpu"])
-    if "cuda" in random and device.startswith("cuda"):
-        torch.cuda.set_rng_state(random["cuda"])
+    set_random_state(load_file(place / "random.safetensors"), device)
     warnings = []
     if state["threads"] != trainee.spec.threads:
         warnings.append(

@@ -221,6 +221,9 @@ class Run:
 
         Where memory runs out in the middle of a run, the same batch goes through in smaller pieces."""
         trainee, weight = self.trainee, self.objective.weight(samples)
+        chance = checkpoint.random_state(
+            self.spec.device
+        )  # dropout draws from it: a batch begun anew draws the same
         while True:
             sums: dict[str, float] = defaultdict(float)
             group: list[Sample] = []
@@ -232,9 +235,11 @@ class Run:
                 return {name: value / weight for name, value in sums.items()}
             except Stopped:
                 trainee.forget()
+                checkpoint.set_random_state(chance, self.spec.device)
                 raise
             except (RuntimeError, MemoryError) as error:
                 trainee.forget()
+                checkpoint.set_random_state(chance, self.spec.device)
                 if not memory.is_shortage(error) or len(group) < 2:
                     raise
             wanted, trainee.at_once = trainee.at_once, plan.smaller(group)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from qianfan_platform.trainers.child.batches import batches, cost, micro_batches, padded_tokens, width
+from qianfan_platform.trainers.child.checkpoint import random_state, set_random_state
 from qianfan_platform.trainers.child.memory import Memory, Shortage, is_shortage, now
 from qianfan_platform.trainers.child.model import Trainee
 from qianfan_platform.trainers.child.objectives import Objective
@@ -34,7 +35,7 @@ class DryRun:
         Raises Refused when not even the longest sample alone fits."""
         longest = sorted(train, key=width)[-self.trainee.spec.hyper.batch_size :]
         alone = [longest[-1]]
-        random = torch.get_rng_state()
+        random = random_state(self.trainee.spec.device)
         try:
             before = now()
             try:
@@ -56,7 +57,7 @@ class DryRun:
                     self.trainee.at_once = smaller(group)
         finally:
             self.trainee.forget()
-            torch.set_rng_state(random)
+            set_random_state(random, self.trainee.spec.device)
 
     def attempt(self, group: Sequence[Any]) -> tuple[float, float]:
         """(seconds, MiB at the peak) of one micro-batch, forward and backward. Raises Shortage."""
