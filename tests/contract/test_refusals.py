@@ -236,11 +236,9 @@ def test_a_sample_that_does_not_fit_the_model_fails_the_run_with_its_number(
 
 
 def test_routes_that_are_not_built_say_so() -> None:
-    """Evaluation, prompts, cleaning: complete as calls, answered by the documented error of the family."""
+    """Records and augmentation: complete as calls, answered by the documented error of the family."""
     with pytest.raises(APIError, match="not built yet") as refused:
-        Model.evaluable_model_list()
+        Data.get_dataset_aug_task_list()
     assert refused.value.error_code == 500006
     with pytest.raises(QianfanError, match="not built yet"):
-        Data.get_dataset_etl_task_list()
-    with pytest.raises(QianfanError, match="not built yet"):
-        qianfan.Prompt.list()
+        Data.list_all_entity_in_dataset(1)

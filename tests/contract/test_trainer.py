@@ -51,6 +51,7 @@ def test_a_run_sends_the_requests_of_its_generation_and_no_more(
     platform: Embedded, tmp_path: Path, configured: Embedded
 ) -> None:
     """From a local file to a deployed service: upload, dataset, V1 fine-tuning, model, service; nothing else."""
+    time.sleep(0.5)  # the last lines of what was asked before
     offset = platform.log_file.stat().st_size
     dataset = Dataset.load(data_file=str(write_conversations(tmp_path / "rows.jsonl", 6)))
     LLMFinetune(

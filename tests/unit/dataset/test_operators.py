@@ -161,6 +161,7 @@ def test_repetition_is_measured_as_described() -> None:
         ("der Hund ist in dem Haus und er will nicht mit den Kindern gehen", "de"),
         ("el perro está en la casa y no quiere salir con los niños", "es"),
         ("123 456", ""),
+        ("0÷", ""),
     ],
 )
 def test_a_language_is_told(text: str, code: str) -> None:

@@ -28,7 +28,7 @@ _SCRIPTS: Final = {
     "el": re.compile("[\u0370-\u03ff]"),
     "he": re.compile("[\u0590-\u05ff]"),
 }
-_LATIN: Final = re.compile("[A-Za-z\u00c0-\u024f]")
+_LATIN: Final = re.compile("[A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f]")  # without × and ÷
 _LATIN_WORD: Final = re.compile("[a-z\u00c0-\u024f]+(?:'[a-z]+)?")
 _FREQUENT: Final = {
     "en": "the of and to in a is that for it as was with be by on not he his but at are this have from or had an they "
