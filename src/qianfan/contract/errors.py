@@ -105,6 +105,9 @@ WORDS: Final[dict[str, ErrorRow]] = {
     "invalid_plugin_argument": INVALID_PARAMETER,
 }
 
+PASSING: Final = frozenset(row.code for row in (BUSY, QPS_LIMIT, RPM_LIMIT, TPM_LIMIT, REQUEST_LIMIT))
+"""Codes of refusals that pass by themselves: nobody is free, or a quota is used up for the moment."""
+
 
 class Fault(Exception):
     """An operation cannot be done: says what happened, to what, and what to do next.

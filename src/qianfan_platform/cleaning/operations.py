@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qianfan.contract import errors
-from qianfan.contract.bodies import CreateCleaning, Id
+from qianfan.contract.bodies import Id
+from qianfan.contract.cleaning import CreateCleaning
 from qianfan.contract.enums import DataImportStatus, DataReleaseStatus, DataTemplateType, ETLTaskStatus
 from qianfan.contract.errors import Fault
 from qianfan.contract.ids import random_word

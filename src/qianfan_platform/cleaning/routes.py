@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from qianfan.contract import bodies, routes
+from qianfan.contract import cleaning, routes
 from qianfan.contract.enums import ETLTaskStatus
 from qianfan.contract.times import china, plain
 from qianfan.dataset.operators import STAGES
@@ -75,13 +75,13 @@ def _asked(row: CleaningTask) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-@router.v1(routes.ETL_CREATE, bodies.CreateCleaning)
+@router.v1(routes.ETL_CREATE, cleaning.CreateCleaning)
 async def create(call: Call) -> Any:
     row = await operations.create(call.tx, call.owner, call.body)  # type: ignore[arg-type]
     return row.public_id
 
 
-@router.v1(routes.ETL_DETAIL, bodies.CleaningRef, write=False)
+@router.v1(routes.ETL_DETAIL, cleaning.CleaningRef, write=False)
 async def detail(call: Call) -> Any:
     row = await operations.get(call.tx, call.owner, call.body["etlId"])
     source, target = await operations.names(call.tx, row)
@@ -117,7 +117,7 @@ async def detail(call: Call) -> Any:
     }
 
 
-@router.v1(routes.ETL_LIST, bodies.ListCleaning, write=False)
+@router.v1(routes.ETL_LIST, cleaning.ListCleaning, write=False)
 async def list_tasks(call: Call) -> Any:
     size = min(call.body.get("pageSize", PAGE), MOST)
     rows, total, running = await operations.page(call.tx, call.owner, call.body.get("offset", 0), size)
@@ -152,7 +152,7 @@ async def list_tasks(call: Call) -> Any:
     return {"processingCount": running, "total": total, "items": items}
 
 
-@router.v1(routes.ETL_DELETE, bodies.DeleteCleaning)
+@router.v1(routes.ETL_DELETE, cleaning.DeleteCleaning)
 async def delete(call: Call) -> Any:
     await operations.delete(call.tx, call.owner, call.body["etlIds"])
     return True

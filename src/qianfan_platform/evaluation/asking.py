@@ -17,11 +17,6 @@ from qianfan_platform.serving.operations import Answering
 
 TRIES: Final = 3  # of a question that the engine failed at
 LONGEST_PAUSE_S: Final = 10.0
-# The quota of this minute is used up, or nobody is free: later it will do, however often that is said.
-_LATER: Final = frozenset(
-    row.code
-    for row in (errors.BUSY, errors.QPS_LIMIT, errors.RPM_LIMIT, errors.TPM_LIMIT, errors.REQUEST_LIMIT)
-)
 # No question will be answered any more; asking on would only fail once for each row.
 _NEVER: Final = frozenset(
     row.code
@@ -58,7 +53,7 @@ async def ask(platform: Platform, caller: Caller, answering: Answering, prompt: 
             code = fault.row.code
             if code in _NEVER:
                 raise GivenUp(fault.text) from fault
-            if code in _LATER:
+            if code in errors.PASSING:
                 waits += 1
                 told_s = float(getattr(fault, "headers", {}).get("Retry-After", 0))
                 pause_s = min(LONGEST_PAUSE_S, told_s or 0.25 * 2 ** min(waits, 10))

@@ -13,6 +13,7 @@ from qianfan_platform.datasets import links
 from qianfan_platform.datasets.operations import group_of
 from qianfan_platform.models import presets
 from qianfan_platform.web import Call, Router
+from qianfan_platform.web.pages import page_info
 
 from . import listing, operations
 from .tables import Evaluation, EvalUnit
@@ -227,10 +228,5 @@ async def describe(call: Call) -> Any:
     rows, following = await operations.page(call.tx, call.owner, call.body.get("marker"), size)
     return {
         "evalTaskList": [await _detail(call, row) for row in rows],
-        "pageInfo": {
-            "marker": call.body.get("marker", ""),
-            "maxKeys": size,
-            "isTruncated": following is not None,
-            **({"nextMarker": following} if following else {}),
-        },
+        "pageInfo": page_info(call.body.get("marker"), size, following),
     }

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from qianfan.contract.bodies import Id
 from qianfan.contract.ids import ALPHABET, as_number
-from qianfan.contract.models import table as documented
 from qianfan_platform.catalogue.catalogue import Catalogue, Kind, Served
 
 TYPES: Final[dict[Kind, int]] = {"chat": 0, "completions": 0, "text2image": 1, "embeddings": 4, "reranker": 4, "image2text": 5}  # fmt: skip
@@ -138,10 +137,6 @@ def capabilities(preset: Preset, catalogue: Catalogue) -> list[str]:
     """`supportOptions` of a preset."""
     trained = catalogue.trains(preset.name)
     return ["OnlineTest", "APIDoc", *(["FineTuning"] if trained is not None else [])]
-
-
-def is_documented(preset: Preset) -> bool:
-    return preset.name in documented(preset.first.kind)
 
 
 def listed(presets: Sequence[Preset], number: int, size: int) -> Iterator[Preset]:

@@ -14,6 +14,7 @@ from qianfan.contract.times import zulu
 from qianfan_platform.datasets import links
 from qianfan_platform.training import operations as training
 from qianfan_platform.web import Call, Router, Visit
+from qianfan_platform.web.pages import page_info
 
 from . import importing, lineage, operations, presets, views
 from .presets import Preset
@@ -68,7 +69,7 @@ async def system_sets(call: Call) -> Any:
             }
             for preset in found[begin : begin + size]
         ],
-        "pageInfo": _page(marker, size, after.public_id if after else None),
+        "pageInfo": page_info(marker, size, after.public_id if after else None),
     }
 
 
@@ -82,7 +83,7 @@ async def custom_sets(call: Call) -> Any:
     sets = [await _set(call, row) for row in rows]
     return {
         "customModelSetList": [{**one, "modelCount": len(one["modelIds"])} for one in sets],
-        "pageInfo": _page(marker, size, after.public_id if after else None),
+        "pageInfo": page_info(marker, size, after.public_id if after else None),
     }
 
 
@@ -261,10 +262,6 @@ for _route in (
 
 def _size(call: Call) -> int:
     return min(int(call.body.get("maxKeys", PAGE)), MOST)
-
-
-def _page(marker: Any, size: int, after: str | None) -> dict[str, Any]:
-    return {"marker": str(marker or ""), "isTruncated": after is not None, "nextMarker": after or "", "maxKeys": size}  # fmt: skip
 
 
 def _preset_set(preset: Preset) -> dict[str, Any]:

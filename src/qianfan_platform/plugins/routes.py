@@ -11,6 +11,7 @@ from qianfan.contract.routes import inference_path
 from qianfan.contract.times import zulu
 from qianfan_platform.accounts.gate import Caller
 from qianfan_platform.web import Call, Router
+from qianfan_platform.web.pages import page_info
 
 from . import asking, operations
 from .shapes import meta_of
@@ -150,9 +151,9 @@ async def list_documents(call: Call) -> Any:
         one = await operations.document(call.tx, call.owner, call.body["documentId"])
         if one.base_id != base.id:
             raise Fault(NOT_FOUND, f"document {one.public_id} is not in knowledge base {base.public_id}")
-        return {"documentList": [_document(one)], "pageInfo": _info(marker, size, None)}
+        return {"documentList": [_document(one)], "pageInfo": page_info(marker, size, None)}
     rows, following = await operations.documents(call.tx, call.owner, base_id, marker, size)
-    return {"documentList": [_document(row) for row in rows], "pageInfo": _info(marker, size, following)}
+    return {"documentList": [_document(row) for row in rows], "pageInfo": page_info(marker, size, following)}
 
 
 @router.v2(routes.DOCUMENT_DELETE, bodies.DocumentRef)
@@ -178,9 +179,4 @@ async def _page(call: Call, table: type[Any]) -> tuple[list[Any], dict[str, Any]
     where = [table.id <= (await call.tx.one(table, marker, owner=call.owner)).id] if marker else []
     rows = await call.tx.find(table, *where, owner=call.owner, order_by=table.id.desc(), limit=size + 1)
     following = rows[size].public_id if len(rows) > size else None
-    return rows[:size], _info(marker, size, following)
-
-
-def _info(marker: str | None, size: int, following: str | None) -> dict[str, Any]:
-    info: dict[str, Any] = {"marker": marker or "", "maxKeys": size, "isTruncated": following is not None}
-    return {**info, "nextMarker": following} if following else info
+    return rows[:size], page_info(marker, size, following)

@@ -28,10 +28,6 @@ from .tables import Chunk, Document
 BATCH: Final = 16  # texts embedded at once
 FETCH_TIMEOUT_S: Final = 120.0
 PATIENCE_S: Final = 10.0  # between attempts while the account's quota is used up, or nobody is free
-_LATER: Final = frozenset(
-    row.code
-    for row in (errors.BUSY, errors.QPS_LIMIT, errors.RPM_LIMIT, errors.TPM_LIMIT, errors.REQUEST_LIMIT)
-)
 
 
 async def _failed(step: Step, error: BaseException, *, document_id: int) -> None:
@@ -70,7 +66,7 @@ async def index(step: Step, *, document_id: int) -> None:
         try:
             vectors = await inference.embed(platform, caller, answering, [row.text for row in rows])
         except Fault as fault:
-            if fault.row.code in _LATER:
+            if fault.row.code in errors.PASSING:
                 raise Retry(PATIENCE_S, fault.text) from fault
             raise
         async with step.transaction() as tx:

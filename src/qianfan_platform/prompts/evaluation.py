@@ -9,9 +9,9 @@ from typing import Any, Final
 import regex
 
 from qianfan.contract import errors
-from qianfan.contract.bodies import PromptAnswers, ScoreAnswers, SummariseAnswers
 from qianfan.contract.enums import PromptScoreStandard
 from qianfan.contract.errors import Fault
+from qianfan.contract.prompts import PromptAnswers, ScoreAnswers, SummariseAnswers
 from qianfan_platform.accounts.gate import Caller
 from qianfan_platform.inference import operations as inference
 from qianfan_platform.platform import Platform

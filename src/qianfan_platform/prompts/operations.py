@@ -8,10 +8,11 @@ from typing import Any, Final
 from sqlalchemy import Text, case, or_, type_coerce
 
 from qianfan.contract import errors, prompt_text
-from qianfan.contract.bodies import CreatePrompt, Id, OptimisePrompt, UpdatePrompt
+from qianfan.contract.bodies import Id
 from qianfan.contract.enums import PromptFrameworkType, PromptSceneType
 from qianfan.contract.errors import Fault
 from qianfan.contract.ids import as_number, random_word
+from qianfan.contract.prompts import CreatePrompt, OptimisePrompt, UpdatePrompt
 from qianfan_platform import jobs
 from qianfan_platform.store import Tx
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from qianfan.contract import bodies, errors, prompt_text, routes
+from qianfan.contract import bodies, errors, prompt_text, prompts, routes
 from qianfan.contract.enums import PromptSceneType, PromptTaskStatus, PromptType
 from qianfan.contract.errors import Fault
 from qianfan.contract.ids import as_number
 from qianfan.contract.times import china, plain, zulu
 from qianfan_platform.accounts.gate import Caller
 from qianfan_platform.web import Call, Router
+from qianfan_platform.web.pages import page_info
 
 from . import evaluation, operations, presets
 from .operations import Label, Template
@@ -87,7 +88,7 @@ def _ident(body: Mapping[str, Any], name: str) -> Any:
     return ident
 
 
-@router.v1(routes.PROMPT_CREATE, bodies.CreatePrompt)
+@router.v1(routes.PROMPT_CREATE, prompts.CreatePrompt)
 async def create(call: Call) -> Any:
     row = await operations.create(call.tx, call.owner, call.body)  # type: ignore[arg-type]
     return {"templateId": row.id, "templatePK": row.public_id}
@@ -99,19 +100,19 @@ async def info(call: Call) -> Any:
     return await _rendered(call, row, call.body)
 
 
-@router.v1(routes.PROMPT_UPDATE, bodies.UpdatePrompt)
+@router.v1(routes.PROMPT_UPDATE, prompts.UpdatePrompt)
 async def update(call: Call) -> Any:
     row = await operations.update(call.tx, call.owner, call.body)  # type: ignore[arg-type]
     return {"templateId": row.id, "templatePK": row.public_id}
 
 
-@router.v1(routes.PROMPT_DELETE, bodies.PromptRef)
+@router.v1(routes.PROMPT_DELETE, prompts.PromptRef)
 async def delete(call: Call) -> Any:
     await operations.delete(call.tx, call.owner, call.body["templateId"])
     return True
 
 
-@router.v1(routes.PROMPT_LIST, bodies.ListPrompts, write=False)
+@router.v1(routes.PROMPT_LIST, prompts.ListPrompts, write=False)
 async def list_templates(call: Call) -> Any:
     body = call.body
     name, labels = body.get("name", ""), body.get("labelIds", [])
@@ -140,21 +141,21 @@ def _label(row: Label, *, v2: bool = False) -> dict[str, Any]:
     }
 
 
-@router.v1(routes.PROMPT_LABEL_LIST, bodies.ListLabels, write=False)
+@router.v1(routes.PROMPT_LABEL_LIST, prompts.ListLabels, write=False)
 async def list_labels(call: Call) -> Any:
     rows = await operations.labels_of(call.tx, call.owner)
     offset, size = call.body.get("offset", 0), call.body.get("pageSize", PAGE)
     return {"total": len(rows), "items": [_label(row) for row in rows[offset : offset + size]]}
 
 
-@router.v1(routes.PROMPT_OPTIMIZE_CREATE, bodies.OptimisePrompt)
+@router.v1(routes.PROMPT_OPTIMIZE_CREATE, prompts.OptimisePrompt)
 async def optimise(call: Call) -> Any:
     app = as_number(call.app) or 0
     row = await operations.optimise(call.tx, call.owner, app, call.body)  # type: ignore[arg-type]
     return {"id": row.public_id}
 
 
-@router.v1(routes.PROMPT_OPTIMIZE_INFO, bodies.OptimisationRef, write=False)
+@router.v1(routes.PROMPT_OPTIMIZE_INFO, prompts.OptimisationRef, write=False)
 async def optimisation(call: Call) -> Any:
     row = await operations.optimisation(call.tx, call.owner, call.body["id"])
     running = row.status == PromptTaskStatus.Running
@@ -181,13 +182,13 @@ def _caller(call: Call) -> Caller:
     return Caller(call.owner, call.app, "iam")
 
 
-@router.v1(routes.PROMPT_EVALUATE_SCORE, bodies.ScoreAnswers, write=False)
+@router.v1(routes.PROMPT_EVALUATE_SCORE, prompts.ScoreAnswers, write=False)
 async def score(call: Call) -> Any:
     scores = await evaluation.scores(call.platform, _caller(call), call.body)  # type: ignore[arg-type]
     return {"logID": 0, "scores": scores, "errorCode": 0, "errorMsg": ""}
 
 
-@router.v1(routes.PROMPT_EVALUATE_SUMMARY, bodies.SummariseAnswers, write=False)
+@router.v1(routes.PROMPT_EVALUATE_SUMMARY, prompts.SummariseAnswers, write=False)
 async def summary(call: Call) -> Any:
     texts = await evaluation.summaries(call.platform, _caller(call), call.body)  # type: ignore[arg-type]
     return {"responses": [{"response": text, "id": "", "errorCode": 0, "errorMsg": ""} for text in texts]}
@@ -196,7 +197,7 @@ async def summary(call: Call) -> Any:
 # -- V2 ---------------------------------------------------------------------------------------------------
 
 
-@router.v2(routes.PROMPT_V2_CREATE, bodies.V2CreatePrompt)
+@router.v2(routes.PROMPT_V2_CREATE, prompts.V2CreatePrompt)
 async def v2_create(call: Call) -> Any:
     spec = {**call.body, "sceneType": V2_SCENES[call.body.get("sceneType", "TextToText")]}
     labels = await operations.labels_named(call.tx, call.owner, spec.pop("labels", []))
@@ -210,7 +211,7 @@ async def v2_info(call: Call) -> Any:
     return await _rendered(call, row, call.body, v2=True)
 
 
-@router.v2(routes.PROMPT_V2_UPDATE, bodies.V2UpdatePrompt)
+@router.v2(routes.PROMPT_V2_UPDATE, prompts.V2UpdatePrompt)
 async def v2_update(call: Call) -> Any:
     spec = dict(call.body)
     names = spec.pop("labels", None)
@@ -220,13 +221,13 @@ async def v2_update(call: Call) -> Any:
     return {"templateId": row.public_id}
 
 
-@router.v2(routes.PROMPT_V2_DELETE, bodies.PromptRef)
+@router.v2(routes.PROMPT_V2_DELETE, prompts.PromptRef)
 async def v2_delete(call: Call) -> Any:
     await operations.delete(call.tx, call.owner, call.body["templateId"])
     return True
 
 
-@router.v2(routes.PROMPT_V2_LIST, bodies.V2ListPrompts, write=False)
+@router.v2(routes.PROMPT_V2_LIST, prompts.V2ListPrompts, write=False)
 async def v2_list(call: Call) -> Any:
     body = call.body
     rows: Sequence[Template]
@@ -254,11 +255,10 @@ def _v2_page(rows: Sequence[Any], body: Mapping[str, Any]) -> tuple[Sequence[Any
             raise Fault(errors.NOT_FOUND, f"marker {str(marker)[:60]} names nothing of this list")
         first = places[0]
     following = rows[first + size].public_id if len(rows) > first + size else None
-    page = {"marker": marker or "", "maxKeys": size, "isTruncated": following is not None}
-    return rows[first : first + size], {**page, "nextMarker": following} if following else page
+    return rows[first : first + size], page_info(marker, size, following)
 
 
-@router.v2(routes.PROMPT_LABEL_V2_CREATE, bodies.CreateLabels)
+@router.v2(routes.PROMPT_LABEL_V2_CREATE, prompts.CreateLabels)
 async def v2_create_labels(call: Call) -> Any:
     rows = await operations.labels_named(call.tx, call.owner, call.body["name"])
     return {"items": [_label(row, v2=True) for row in rows]}
@@ -270,7 +270,7 @@ async def v2_list_labels(call: Call) -> Any:
     return {"items": [_label(row, v2=True) for row in shown], "pageInfo": page}
 
 
-@router.v2(routes.PROMPT_LABEL_V2_DELETE, bodies.LabelRef)
+@router.v2(routes.PROMPT_LABEL_V2_DELETE, prompts.LabelRef)
 async def v2_delete_label(call: Call) -> Any:
     await operations.delete_label(call.tx, call.owner, call.body["labelId"])
     return True

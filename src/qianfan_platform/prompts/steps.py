@@ -28,10 +28,6 @@ WISHES: Final = {
     CHAIN_OF_THOUGHT: "such that the model thinks step by step before it answers",
 }
 PATIENCE_S: Final = 10.0
-_LATER: Final = frozenset(
-    row.code
-    for row in (errors.BUSY, errors.QPS_LIMIT, errors.RPM_LIMIT, errors.TPM_LIMIT, errors.REQUEST_LIMIT)
-)
 
 
 async def _failed(step: Step, error: BaseException, *, task_id: int) -> None:
@@ -78,7 +74,7 @@ async def _round(platform: Platform, owner: int, service: str, text: str, wanted
     try:
         return unfenced(await ask(platform, Caller(owner, "", "iam"), service, instruction, text))
     except Fault as fault:
-        if fault.row.code in _LATER:
+        if fault.row.code in errors.PASSING:
             raise Retry(PATIENCE_S, fault.text) from fault
         raise
 

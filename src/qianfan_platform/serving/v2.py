@@ -15,6 +15,7 @@ from qianfan_platform.accounts import operations as accounts
 from qianfan_platform.catalogue.catalogue import Served
 from qianfan_platform.models.tables import Model, ModelVersion
 from qianfan_platform.web import Call, Router
+from qianfan_platform.web.pages import page_info
 
 from . import deployments, operations
 from .routes import POLL_AFTER_S, engines, preset_uuid, url_of
@@ -106,10 +107,9 @@ async def describe_all(call: Call) -> Any:
         rows, following = await deployments.page(
             call.tx, call.owner, marker, size, bool(body.get("pageReverse")), *where
         )
-    info: dict[str, Any] = {"marker": marker or "", "maxKeys": size, "isTruncated": following is not None}
     return {
         "serviceList": [await view(call, row) for row in rows],
-        "pageInfo": {**info, "nextMarker": following} if following else info,
+        "pageInfo": page_info(marker, size, following),
     }
 
 

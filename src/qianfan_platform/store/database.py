@@ -39,6 +39,7 @@ class Store:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self.dialect: str = engine.dialect.name
+        # Heard by `_on_begin` alone, so only by SQLite.
         self._writing = engine.execution_options(begin="BEGIN IMMEDIATE")
         self._turn = asyncio.Lock()  # SQLite has one writer
         self._writers: set[asyncio.Task[Any] | None] = set()
@@ -86,22 +87,26 @@ class Store:
         try:
             if self.dialect == "sqlite":
                 await self._take_turn()
+            try:
+                session = self._session(self._writing)
                 try:
-                    async with self._session(self._writing) as session:
-                        tx = Tx(self, session, writable=True)
+                    if self.dialect == "sqlite":
                         await _begin(session)
-                        yield tx
-                        interrupted = await _finish(session.commit())
-                finally:
-                    self._turn.release()
-            else:
-                async with self._session(self._engine) as session:
                     tx = Tx(self, session, writable=True)
                     yield tx
                     interrupted = await _finish(session.commit())
+                except BaseException:
+                    if (interrupted := await _finish(session.close())) is not None:
+                        raise interrupted from None
+                    raise
+                # From here on there is no way back: a cancellation waits until all that follows is done.
+                interrupted = await _finish(session.close()) or interrupted
+            finally:
+                if self.dialect == "sqlite":
+                    self._turn.release()
         finally:
             self._writers.discard(me)
-        await tx.run_after_commit()
+        interrupted = await _finish(tx.run_after_commit()) or interrupted
         if interrupted is not None:
             raise interrupted
 
@@ -138,11 +143,11 @@ async def _begin(session: AsyncSession) -> None:
         raise
 
 
-async def _finish(commit: Coroutine[Any, Any, None]) -> asyncio.CancelledError | None:
-    """Await `commit` to its end even if this task is cancelled meanwhile, and return that cancellation.
+async def _finish(step: Coroutine[Any, Any, None]) -> asyncio.CancelledError | None:
+    """Await `step` to its end even if this task is cancelled meanwhile, and return that cancellation.
 
     So a transaction is committed and what follows a commit is done, or neither."""
-    task = asyncio.ensure_future(commit)
+    task = asyncio.ensure_future(step)
     interrupted = None
     while not task.done():
         try:

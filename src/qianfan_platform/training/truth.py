@@ -17,6 +17,7 @@ from qianfan.contract.times import zulu
 from qianfan_platform.datasets import links, trainable
 from qianfan_platform.trainers.xray import XrayFailed, xray
 from qianfan_platform.web import Call, Router
+from qianfan_platform.web.pages import page_info
 
 from . import operations, places, specs
 from .tables import TrainRun
@@ -76,15 +77,13 @@ async def ledger(call: Call) -> Any:
     size = min(body.get("maxKeys", 100), MOST_KEYS)
     path = await _ledger(call, run)
     entries = await asyncio.to_thread(read, path, first, size + 1, body.get("what"))
-    info: dict[str, Any] = {"marker": str(first), "maxKeys": size, "isTruncated": len(entries) > size}
-    if len(entries) > size:
-        info["nextMarker"] = str(entries[size]["sample"])
+    following = str(entries[size]["sample"]) if len(entries) > size else None
     kept = (run.files or {}).get(places.LEDGER)
     return {
         "taskId": run.public_id,
         "ledger": run.live.get("ledger"),
         "samples": [_told(run, entry) for entry in entries[:size]],
-        "pageInfo": info,
+        "pageInfo": page_info(first, size, following),
         "downloadUrl": _link(call, kept) if kept else "",
     }
 

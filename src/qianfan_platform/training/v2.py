@@ -10,6 +10,7 @@ from qianfan.contract.enums import TrainDatasetSourceType, TrainStatus
 from qianfan.contract.errors import CONSOLE_PARAMETER, Fault
 from qianfan.contract.times import zulu
 from qianfan_platform.web import Call, Router
+from qianfan_platform.web.pages import page_info
 
 from . import creation, deletion, hyper, operations, supported, views
 from .creation import Order
@@ -111,8 +112,7 @@ def _page(call: Call) -> tuple[str | None, int, bool]:
 
 def _page_info(call: Call, following: str | None) -> dict[str, Any]:
     marker, size, _ = _page(call)
-    info: dict[str, Any] = {"marker": marker or "", "maxKeys": size, "isTruncated": following is not None}
-    return {**info, "nextMarker": following} if following else info
+    return page_info(marker, size, following)
 
 
 @router.v2(routes.FINETUNE_V2_JOB_LIST, bodies.V2Page, write=False)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from qianfan.contract import errors, lifecycle
 from qianfan.contract.enums import TrainStatus
@@ -140,6 +141,33 @@ async def test_a_cancelled_task_has_committed_and_told_or_neither(store: Store) 
         await asyncio.wait([task])
     async with store.reading() as tx:
         assert sorted(told) == [row.id for row in await tx.find(Job)]
+
+
+@pytest.mark.parametrize("step", ["commit", "close"])
+async def test_a_cancellation_at_the_end_waits_for_what_follows(
+    store: Store, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """From the commit on there is no way back: cancelled there, a task still tells, and is cancelled then."""
+    real, reached = getattr(AsyncSession, step), asyncio.Event()
+    told: list[int] = []
+
+    async def slow(session: AsyncSession) -> None:
+        await real(session)
+        reached.set()
+        await asyncio.sleep(0.05)
+
+    async def write() -> None:
+        async with store.transaction() as tx:
+            row = await tx.add(a_row())
+            tx.after_commit(lambda: told.append(row.id))
+
+    monkeypatch.setattr(AsyncSession, step, slow)
+    task = asyncio.create_task(write())
+    await reached.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert len(told) == 1
 
 
 async def test_writers_queue_and_lose_nothing(store: Store) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable
 from typing import Final
 
 from .words import words_of
@@ -58,14 +57,3 @@ class Seen:
         """Remember one that is kept."""
         for table, (shift, mask) in zip(self._tables, self._pieces, strict=True):
             table[number >> shift & mask].append(number)
-
-
-def without_duplicates(texts: Iterable[str], distance: float) -> Iterable[tuple[str, bool]]:
-    """(text, kept) of each: the first of several that are alike is kept. Texts without words are all kept."""
-    seen = Seen(distance)
-    for text in texts:
-        number = simhash(text)
-        kept = not number or not seen.near(number)
-        if kept and number:
-            seen.keep(number)
-        yield text, kept

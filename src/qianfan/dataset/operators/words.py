@@ -9,17 +9,11 @@ HAN: Final = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
 CJK: Final = HAN + "\u3040-\u30ff\uac00-\ud7af"
 _WORD: Final = re.compile(rf"[{CJK}]|[^\W_{CJK}]+(?:['’\-][^\W_{CJK}]+)*")
 _HAN: Final = re.compile(rf"[{HAN}]")
-_SENTENCE: Final = re.compile(r"[^。！？!?.\n]+[。！？!?.]*")
 
 
 def words_of(text: str) -> list[str]:
     """The words of a text in order, as they are written."""
     return _WORD.findall(text)
-
-
-def sentences_of(text: str) -> list[str]:
-    """The sentences of a text, with their marks, without spaces around; empty ones left out."""
-    return [found.strip() for found in _SENTENCE.findall(text) if found.strip(" \t。！？!?.\n")]
 
 
 def is_chinese(text: str) -> bool:
