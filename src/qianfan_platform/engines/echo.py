@@ -90,7 +90,7 @@ class EchoEngine:
                 for number, piece in enumerate(pieces):
                     self._break(number)
                     if self._delay_s:
-                        await asyncio.sleep(self._delay_s)
+                        await _pause(self._delay_s)
                     elif number % BREATH == BREATH - 1:
                         await asyncio.sleep(0)
                     yield Delta(piece)
@@ -171,6 +171,19 @@ class EchoEngine:
             raise EngineFailed("the echo engine was closed")
         if self._fail is not None and done >= self._fail_after:
             raise EngineFailed(self._fail)
+
+
+def _pause(seconds: float) -> asyncio.Future[None]:
+    """As `asyncio.sleep`, which costs twice as much: every word waits."""
+    loop = asyncio.get_running_loop()
+    over = loop.create_future()
+    loop.call_later(seconds, _end, over)
+    return over
+
+
+def _end(over: asyncio.Future[None]) -> None:
+    if not over.done():
+        over.set_result(None)
 
 
 def words(text: str) -> list[str]:

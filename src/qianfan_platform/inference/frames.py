@@ -195,8 +195,12 @@ class V2:
         """The chunk of a piece, or the last of an answer."""
         if not self._start or delta.finish_reason is not None or delta.tool_calls or delta.reasoning:
             return self._rare(delta)
-        self.whole.count(delta)
-        return self._form % quoted(delta.text) if delta.text else b""
+        text = delta.text
+        if not text or delta.completion_tokens is not None or delta.prompt_tokens:
+            self.whole.count(delta)
+        else:  # the same, without a call
+            self.whole.completion_tokens += 1
+        return self._form % quoted(text) if text else b""
 
     def _rare(self, delta: Delta) -> bytes:
         whole = self.whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -216,8 +217,13 @@ class Answer:
     def __aiter__(self) -> AsyncIterator[Delta]:
         return self
 
-    async def frames(self, form: V1 | V2, put: Callable[[bytes], Awaitable[None]]) -> None:
-        """Put what `form` makes of every piece: as going through them, at less cost."""
+    async def frames(self, form: V1 | V2, put: Callable[[bytes], Awaitable[None] | None]) -> None:
+        """Put what `form` makes of every piece: as going through them, at less cost.
+
+        In a task of its own: a piece that wakes this one would go down through all the coroutines above."""
+        await asyncio.create_task(self._pour(form, put))
+
+    async def _pour(self, form: V1 | V2, put: Callable[[bytes], Awaitable[None] | None]) -> None:
         used, prompt_tokens = self._seat.used, self._prompt_tokens
         frame, whole = form.frame, form.whole
         while True:
@@ -225,8 +231,8 @@ class Answer:
                 async for delta in self._deltas:
                     made = frame(delta)
                     used(whole.prompt_tokens or prompt_tokens, whole.completion_tokens)
-                    if made:
-                        await put(made)
+                    if made and (waits := put(made)) is not None:
+                        await waits
                 return
             except EngineFailed as problem:
                 if whole.completion_tokens or whole.calls:  # the reader has some of it

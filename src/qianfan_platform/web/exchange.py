@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from functools import lru_cache
 from http import HTTPStatus
 from types import TracebackType
@@ -222,6 +222,13 @@ class Exchange:
             self.write(body, more)
         else:
             await self.faulty.send(self, body, more)
+
+    def put(self, body: bytes) -> Awaitable[None] | None:
+        """Send a piece of the body that is not the last: at once, or by awaiting what is returned."""
+        if self.faulty is not None or self.line.write_paused:
+            return self.send(body)
+        self.write(body, True)
+        return None
 
     def write(self, body: bytes, more: bool) -> None:
         """Write a piece of the body. Raises RuntimeError when it is not as long as was promised."""

@@ -83,8 +83,8 @@ async def unless_left(exchange: Exchange, work: Awaitable[T]) -> T:
         return await work
 
 
-Put = Callable[[bytes], Awaitable[None]]
-"""Sends one frame."""
+Put = Callable[[bytes], Awaitable[None] | None]
+"""Sends one frame: at once, or by awaiting what it returns."""
 
 
 async def stream(
@@ -105,9 +105,9 @@ async def stream(
     try:
         with exchange:
             if isinstance(frames, AsyncGenerator):
-                await _pour(frames, exchange.send)
+                await _pour(frames, exchange.put)
             else:
-                await frames(exchange.send)
+                await frames(exchange.put)
     except Left:
         raise
     except Exception as error:
@@ -123,7 +123,8 @@ async def stream(
 async def _pour(frames: AsyncGenerator[bytes], put: Put) -> None:
     async with aclosing(frames):
         async for frame in frames:
-            await put(frame)
+            if (waits := put(frame)) is not None:
+                await waits
 
 
 __all__ = [
