@@ -71,7 +71,9 @@ class EchoEngine:
             raise RequestRefused(
                 f"this engine has no adapter {adapter!r}; it has: {', '.join(self._adapters) or 'none'}"
             )
-        prompt = sum(len(_said(message).split()) for message in messages)
+        prompt = 0
+        for message in messages:
+            prompt += len(_said(message).split())
         if prompt > self.spec.context:
             raise PromptTooLong(prompt, self.spec.context)
         answer = self._answer(messages, sampling, adapter)
@@ -151,7 +153,11 @@ class EchoEngine:
     def _answer(
         self, messages: Sequence[Message], sampling: Sampling, adapter: str | None
     ) -> ToolCall | tuple[list[str], bool]:
-        told = next((_said(m) for m in reversed(messages) if m["role"] in ("user", "tool")), "")
+        told = ""
+        for message in reversed(messages):
+            if message["role"] in ("user", "tool"):
+                told = _said(message)
+                break
         script = {**self._script, **self._adapters[adapter]} if adapter else self._script
         answer = script.get(told, script.get("*", told))
         if isinstance(answer, dict):
@@ -160,8 +166,10 @@ class EchoEngine:
                 return _call(answer["name"], answer.get("arguments") or {})
             answer = told
         text = str(answer)
-        ends = [place for stop in sampling.stop if stop and (place := text.find(stop)) >= 0]
-        pieces = words(text[: min(ends)] if ends else text)
+        if sampling.stop:
+            ends = [place for stop in sampling.stop if stop and (place := text.find(stop)) >= 0]
+            text = text[: min(ends)] if ends else text
+        pieces = words(text)
         if sampling.max_tokens is not None and len(pieces) > sampling.max_tokens:
             return pieces[: sampling.max_tokens], True
         return pieces, False
@@ -193,6 +201,8 @@ def words(text: str) -> list[str]:
 
 def _said(message: Message) -> str:
     content = message.get("content")
+    if isinstance(content, str):
+        return content
     if isinstance(content, list):
         return " ".join(str(part["text"]) for part in content if part.get("type") == "text")
     return str(content or "")
