@@ -1,0 +1,1 @@
+"""Augmentation tasks: a model writes more records after the pattern of a dataset."""
