@@ -16,6 +16,9 @@ from .words import words_of
 BITS: Final = 64
 GRAM: Final = 3  # words in a row
 NEAREST: Final = 0
+LANE: Final = 32  # bits of a counter
+_LANE_MASK: Final = (1 << LANE) - 1
+_LANES: Final = [sum((byte >> bit & 1) << bit * LANE for bit in range(8)) for byte in range(256)]
 FARTHEST: Final = 12  # bits; beyond it everything is like everything
 
 
@@ -25,12 +28,15 @@ def simhash(text: str, gram: int = GRAM) -> int:
     runs = (
         {" ".join(words[at : at + gram]) for at in range(max(1, len(words) - gram + 1))} if words else set()
     )
-    weights = [0] * BITS
+    counts = [0] * (BITS // 8)  # of each byte of the hashes: how often each of its bits was set, a lane each
     for run in runs:
-        number = int.from_bytes(hashlib.blake2b(run.encode(), digest_size=8).digest(), "big")
-        for bit in range(BITS):
-            weights[bit] += 1 if number >> bit & 1 else -1
-    return sum(1 << bit for bit, weight in enumerate(weights) if weight > 0)
+        for place, byte in enumerate(hashlib.blake2b(run.encode(), digest_size=8).digest()):
+            counts[place] += _LANES[byte]
+    number = 0
+    for lanes in counts:  # the first byte is the highest
+        for bit in range(7, -1, -1):
+            number = number << 1 | (2 * (lanes >> bit * LANE & _LANE_MASK) > len(runs))
+    return number
 
 
 class Seen:

@@ -50,14 +50,18 @@ def special_characters(text: str) -> float:
 
 def flagged_words(text: str) -> float:
     """Share of the words that stand in the list of flagged words, Chinese and English, 0 to 1."""
+    return share_of(text, _flagged())
+
+
+def share_of(text: str, phrases: frozenset[tuple[str, ...]]) -> float:
+    """Share of the words that belong to one of these phrases, 0 to 1. phrases: lower case, a tuple of words each."""
     words = [word.lower() for word in words_of(text)]
-    flagged = _flagged()
     found = 0
     at = 0
     while at < len(words):
         step = 1
         for length in range(min(LONGEST_FLAGGED, len(words) - at), 0, -1):
-            if tuple(words[at : at + length]) in flagged:
+            if tuple(words[at : at + length]) in phrases:
                 found += length
                 step = length
                 break

@@ -14,18 +14,21 @@ import os
 import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 
 from . import duplicates
 from .pipeline import Pipeline, Stages, Work
 
+X = TypeVar("X")
+Y = TypeVar("Y")
 CHUNK: Final = 256  # texts that go to a process at once
 TOLD_EVERY: Final = 2048  # texts between two lines of progress
 
@@ -110,9 +113,9 @@ def run(
 
     Raises BadOperator, OSError, and ValueError for a line that is no JSON text."""
     merge = Merge(stages)
-    processes = processes or _cores()
+    processes = processes or cores()
     with target.open("wb") as out:
-        for part, size in _parts(_chunks(source), stages, processes):
+        for part, size in in_order(_chunks(source), process, stages, processes):
             before = merge.entities // TOLD_EVERY
             for text in merge.take(part, size):
                 out.write(orjson.dumps(text) + b"\n")
@@ -128,7 +131,8 @@ def run(
     }
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -146,18 +150,22 @@ def _text(line: bytes, number: int) -> str:
     return text
 
 
-def _parts(chunks: Iterable[list[str]], stages: Stages, processes: int) -> Iterator[tuple[_Part, int]]:
-    """Every part in order. A few more chunks than processes are under way, so that memory stays bounded."""
+def in_order(
+    chunks: Iterable[list[X]], work: Callable[[list[X], Stages], Y], stages: Stages, processes: int
+) -> Iterator[tuple[Y, int]]:
+    """What `work` makes of every chunk, in order, and how large the chunk was; 1 process is this one.
+
+    A few more chunks than processes are under way, so that memory stays bounded."""
     if processes == 1:
         for chunk in chunks:
-            yield process(chunk, stages), len(chunk)
+            yield work(chunk, stages), len(chunk)
         return
-    waiting: list[tuple[Future[_Part], int]] = []
+    waiting: deque[tuple[Future[Y], int]] = deque()
     with ProcessPoolExecutor(processes) as pool:
         for chunk in chunks:
-            waiting.append((pool.submit(process, chunk, stages), len(chunk)))
+            waiting.append((pool.submit(work, chunk, stages), len(chunk)))
             if len(waiting) > 2 * processes:
-                future, size = waiting.pop(0)
+                future, size = waiting.popleft()
                 yield future.result(), size
         for future, size in waiting:
             yield future.result(), size

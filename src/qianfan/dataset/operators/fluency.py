@@ -30,7 +30,7 @@ _SCRIPTS: Final = {
 }
 _LATIN: Final = re.compile("[A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f]")  # without × and ÷
 _LATIN_WORD: Final = re.compile("[a-z\u00c0-\u024f]+(?:'[a-z]+)?")
-_FREQUENT: Final = {
+_LISTS: Final = {
     "en": "the of and to in a is that for it as was with be by on not he his but at are this have from or had an they "
     "which one you were all her she there would their we him been has when who will no more if out so up said what "
     "its about than into them can only other time new some could these two may first then do any like my now over "
@@ -46,7 +46,7 @@ _FREQUENT: Final = {
     "it": "di e il la che è un in per una del sono con non da le si i dei al come gli alla più ma anche lo nel della ha "
     "questo se o ci su essere molto tutto loro quando dopo due fa stato può ancora cui io noi",
 }
-_WORDS: Final = {language: frozenset(words.split()) for language, words in _FREQUENT.items()}
+FREQUENT: Final = {language: frozenset(words.split()) for language, words in _LISTS.items()}
 USUAL: Final = 0.35  # share of a plain text's words that stand in its language's list
 LATIN_CHARACTERS: Final = 3  # counted as one of Chinese: a perplexity then means about the same in both
 
@@ -66,7 +66,7 @@ def language(text: str) -> tuple[str, float]:
     words = _LATIN_WORD.findall(text.lower())
     shares = {
         name: sum(word in frequent for word in words) / max(1, len(words))
-        for name, frequent in _WORDS.items()
+        for name, frequent in FREQUENT.items()
     }
     best, other = sorted(shares, key=lambda one: shares[one], reverse=True)[:2]
     sure = min(1.0, shares[best] / USUAL)
