@@ -9,14 +9,14 @@ import typer
 
 from qianfan.contract.ids import as_number
 
-from . import options
+from . import benchmark, gate, options, scoring
 from .output import emit, note, show_table
 
 nouns = typer.Typer(help="Evaluations: score models on a dataset, and compare them.", no_args_is_help=True)
 
 Ident = Annotated[str, typer.Argument(help="The evaluation: a number, or ame-….", metavar="EVALUATION")]
 SHOWN: Final = (
-    "accuracy", "exactMatch", "f1Score", "bleu4", "rouge_1", "rouge_l", "similarity", "avgJudgeScore", "jsonValid",
+    "accuracy", "exactMatch", "f1Score", "bleu4", "rouge_1", "rouge_l", "similarity", "avgJudgeScore", "manualAvgScore", "jsonValid",
     "avgLatency", "completionTokens",
 )  # fmt: skip
 NOT_SHOWN: Final = 3  # exit code of a comparison whose answer is no; 1 and 2 are errors
@@ -24,6 +24,9 @@ NOT_SHOWN: Final = 3  # exit code of a comparison whose answer is no; 1 and 2 ar
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
+    nouns.add_typer(gate.nouns, name="gate")
+    nouns.add_typer(scoring.nouns, name="score")
+    nouns.command("benchmark")(benchmark.benchmark)
     app.add_typer(nouns, name="evaluation")
 
 
@@ -40,6 +43,9 @@ def run(
     judge: Annotated[
         str | None, typer.Option(help="Also let this model score the answers.", show_default=False)
     ] = None,
+    people: Annotated[
+        bool, typer.Option("--people", help="People score the answers afterwards: `evaluation score`.")
+    ] = False,
     max_score: Annotated[
         int, typer.Option("--max-score", help="The judge's highest score.", min=1, max=100)
     ] = 5,
@@ -54,7 +60,12 @@ def run(
     """Let models answer a dataset, and show their scores.
 
     qianfan evaluation run questions.jsonl -m SmolLM2-135M-Instruct -m amv-… --report report.html"""
-    from qianfan.evaluation import EvaluationManager, QianfanRefereeEvaluator, QianfanRuleEvaluator
+    from qianfan.evaluation import (
+        EvaluationManager,
+        QianfanManualEvaluator,
+        QianfanRefereeEvaluator,
+        QianfanRuleEvaluator,
+    )
     from qianfan.evaluation.evaluator import QianfanEvaluator
 
     evaluators: list[QianfanEvaluator] = []
@@ -62,15 +73,23 @@ def run(
         evaluators.append(QianfanRuleEvaluator(using_similarity=True, using_accuracy=True))
     if judge:
         evaluators.append(QianfanRefereeEvaluator(0, judge_model=judge, prompt_max_score=max_score))
+    if people:
+        evaluators.append(QianfanManualEvaluator())
     if not evaluators:
-        raise typer.BadParameter("there is nothing to score by: leave out --no-rules, or give --judge")
+        raise typer.BadParameter(
+            "there is nothing to score by: leave out --no-rules, or give --judge or --people"
+        )
     params = options.given(temperature=temperature, max_output_tokens=max_tokens)
     manager = EvaluationManager(qianfan_evaluators=evaluators)
     llms = [_llm(one) for one in models]
     result = manager.eval(
         llms, _dataset(dataset), params=params, name=name, show_progress=False if json else None
     )
-    assert result is not None  # None is the answer of people's scores alone
+    if result is None:  # people's scores alone: there is nothing to show yet
+        if json:
+            emit({"id": manager.task_id, "metrics": {}, "report": None})
+        note(f"the answers wait for people: qianfan evaluation score list {manager.task_id}")
+        return
     if report is not None:
         settings = {"dataset": dataset, "models": ", ".join(models), "judge": judge or "none", **params}
         result.to_html(report, title=name or f"Evaluation {result.task_id}", settings=settings)

@@ -12,7 +12,7 @@ import typer
 
 from qianfan.errors import InternalError
 
-from . import options
+from . import gate, options
 from .output import emit, note, show_table
 
 nouns = typer.Typer(help="Your models: publish, look, export, import, delete.", no_args_is_help=True)
@@ -103,6 +103,10 @@ def show(
     print(f"{model['modelName']}  {model['modelIdStr']}")
     columns = ("modelVersionIdStr", "version", "state", "sourceType", "algorithm", "createTime")
     show_table(columns, [[row.get(name) for name in columns] for row in model["modelVersionList"]])
+    if model["source"] != "PlatformPreset":
+        guard = Model.V2.describe_model_gate(model["modelIdStr"])["result"]["gate"]
+        if guard:
+            note(f"gate: {gate.told(guard)}")
     for row in model["modelVersionList"]:
         if row.get("reason"):
             note(f"{row['modelVersionIdStr']}: {row['reason']}")
@@ -135,6 +139,15 @@ def _show_version(version: dict[str, Any]) -> None:
                 "proof",
                 f"{proof['tokens']} tokens differ by {proof['mean_difference']:.4f} nats on average, "
                 f"at most {proof['bound']:.4f} are let pass",
+            )
+        )
+    for one in lineage.get("verdicts") or []:
+        said = "yes" if one["passed"] else "no"
+        rows.append(
+            (
+                "verdict",
+                f"{said}, evaluation {one['evaluationId']}, {one['metric']} against "
+                f"{one['baselineName']}: {one['reason']}",
             )
         )
     show_table(("", ""), rows)

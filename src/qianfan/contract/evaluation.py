@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, NotRequired
+from typing import Annotated, Any, Final, Literal, NotRequired
 
 from annotated_types import Ge, Gt, Le, Len
 from typing_extensions import TypedDict
@@ -13,6 +13,7 @@ MOST_VERSIONS: Final = 5  # evaluated in one task
 MOST_DIMENSIONS: Final = 4  # of a manual evaluation
 SATISFACTION: Final = "满意度"  # the dimension that a manual evaluation always has
 MODES: Final = ("model", "rule", "manual")
+MANUAL_SCORE: Final = "manualScore"  # the score of a row that people gave for satisfaction
 NOT_SCORED: Final = -1  # what stands for a score that the judge did not give
 DEFAULT_METRIC: Final = "综合得分"
 DEFAULT_MAX_SCORE: Final = 5
@@ -76,6 +77,8 @@ class CreateEvaluation(TypedDict):
     evalStandardConf: EvalConf
     computeResourceConf: NotRequired[dict[str, Any]]
     resultDatasetStorageType: NotRequired[str]
+    resultDatasetStorageId: NotRequired[str]
+    resultDatasetRawPath: NotRequired[str]
     id: NotRequired[Id]
     description: NotRequired[Text]
 
@@ -89,7 +92,8 @@ class DeleteEvaluations(TypedDict):
 
 
 class ExportResults(TypedDict):
-    """eval/result/export. exportOpt: total, or part with resultIds."""
+    """eval/result/export. exportType: local, or storage with the bucket volumeId. exportOpt: total, or part with
+    resultIds."""
 
     id: Id
     exportType: NotRequired[str]
@@ -129,7 +133,99 @@ class ListResults(TypedDict):
 
 
 class ListEvaluations(TypedDict):
-    """DescribeEvalTasks. A marker names the first item of the page."""
+    """DescribeEvalTasks. A marker names the first item of the page. evalType: manual or auto; default: both."""
 
     marker: NotRequired[str]
     maxKeys: NotRequired[Annotated[int, Ge(1), Le(100)]]
+    evalType: NotRequired[Literal["manual", "auto", ""]]
+
+
+class EvalModel(TypedDict):
+    """An item of evalModelConfigList: a version by modelId, or, on this platform, a service or preset by endpoint."""
+
+    modelId: NotRequired[Id]
+    endpoint: NotRequired[Annotated[str, Len(1, 200)]]
+    promptTemplate: NotRequired[Annotated[str, Len(0, 10_000)]]
+    params: NotRequired[dict[str, Any]]
+
+
+class EvalModels(TypedDict):
+    """evalModelConfig. versionId: of the dataset."""
+
+    versionId: Id
+    storageType: NotRequired[str]
+    evalModelConfigList: Annotated[list[EvalModel], Len(1, MOST_VERSIONS)]
+
+
+class EvalObject(TypedDict):
+    evalModelConfig: NotRequired[EvalModels]
+    evalInferDatasetConfig: NotRequired[dict[str, Any]]
+
+
+class V2EvalConf(TypedDict):
+    """evalConfig. evalMode: `model`, `rule`, `manual`, joined by commas; default: what is configured below."""
+
+    evalMode: NotRequired[Annotated[str, Len(0, 60)]]
+    autoModelEvalConfig: NotRequired[dict[str, Any]]
+    autoRuleEvalConfig: NotRequired[dict[str, Any]]
+    manualEvalConfig: NotRequired[dict[str, Any]]
+
+
+class V2CreateEvaluation(TypedDict):
+    """CreateEvalTask. evalObjectType: model."""
+
+    taskName: Name
+    evalObjectType: NotRequired[Literal["model", "inferDataset"]]
+    evalObjectConfig: EvalObject
+    evalConfig: V2EvalConf
+    description: NotRequired[Text]
+
+
+class EvalTaskRef(TypedDict):
+    taskId: Id
+
+
+class ListScoring(TypedDict):
+    """DescribeEvalScoring. all: answers that have scores as well."""
+
+    taskId: Id
+    pageNo: NotRequired[Annotated[int, Ge(1)]]
+    pageSize: NotRequired[Annotated[int, Ge(1), Le(1000)]]
+    all: NotRequired[bool]
+
+
+class PersonsScore(TypedDict):
+    """scores: of every dimension of the evaluation, each from its minScore to its maxScore."""
+
+    resultId: Id
+    scores: dict[str, int]
+    note: NotRequired[Annotated[str, Len(0, 2_000)]]
+
+
+class ScoreResults(TypedDict):
+    """ScoreEvalResults."""
+
+    taskId: Id
+    results: Annotated[list[PersonsScore], Len(1, 1_000)]
+
+
+class FinishScoring(TypedDict):
+    """FinishEvalScoring. subjectiveImpression: what people say on the whole, shown in the report."""
+
+    taskId: Id
+    subjectiveImpression: NotRequired[Annotated[str, Len(0, 2_000)]]
+
+
+class CreateVerdict(TypedDict):
+    """CreateEvalVerdict. baseline, modelVersionId: of the evaluation, default its first and its last.
+
+    The rest as a gate has it."""
+
+    taskId: Id
+    baseline: NotRequired[Id]
+    modelVersionId: NotRequired[Id]
+    rule: NotRequired[Literal["better", "not worse"]]
+    metric: NotRequired[Annotated[str, Len(1, 60)]]
+    margin: NotRequired[Annotated[float, Ge(0), Le(1_000)]]
+    confidence: NotRequired[Annotated[float, Ge(0.5), Le(0.9999)]]
+    fewest: NotRequired[Annotated[int, Ge(1), Le(1_000_000)]]

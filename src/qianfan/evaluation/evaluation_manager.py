@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from qianfan.config import get_config
+from qianfan.contract.evaluation import MANUAL_SCORE, SATISFACTION
 from qianfan.contract.ids import random_word
 from qianfan.dataset import Dataset, asking, batch
 from qianfan.dataset.upload import transport_options
@@ -263,6 +264,8 @@ def _row(item: Mapping[str, Any]) -> dict[str, Any]:
     judged = item.get("judgeScore")
     if judged is not None and judged >= 0:
         scores["judgeScore"] = judged
+    if item.get("manual"):
+        scores[MANUAL_SCORE] = item["manual"][SATISFACTION]
     return {
         "model": _name(item),
         "row": f"{item.get('line')}.{item.get('turn')}",

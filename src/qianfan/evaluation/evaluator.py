@@ -15,6 +15,19 @@ from qianfan.utils.logging import logger
 Input = str | list[dict[str, Any]]
 
 
+class SavedFields:
+    """Saved as its fields are. Its subclasses are dataclasses."""
+
+    def to_state(self) -> dict[str, Any]:
+        """What is saved."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Any:
+        """An object of a saved state."""
+        return cls(**state)
+
+
 class Evaluator:
     """What `EvaluationManager` takes."""
 
@@ -32,7 +45,7 @@ class LocalEvaluator(Evaluator, ABC):
 
 @saved_state.saved
 @dataclass
-class LocalRuleEvaluator(LocalEvaluator):
+class LocalRuleEvaluator(SavedFields, LocalEvaluator):
     """The rules of the platform in this process, for models that are not evaluated there.
 
     using_similarity: BLEU-4 and ROUGE. using_accuracy: exact match, accuracy and F1. words: Chinese by word as
@@ -57,15 +70,10 @@ class LocalRuleEvaluator(LocalEvaluator):
 
     def to_state(self) -> dict[str, Any]:
         """What is saved."""
-        return {**vars(self), "stop_words": list(self.stop_words)}
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Any:
-        """An evaluator of a saved state."""
-        return cls(**state)
+        return {**super().to_state(), "stop_words": list(self.stop_words)}
 
 
-class QianfanEvaluator(Evaluator, ABC):
+class QianfanEvaluator(SavedFields, Evaluator, ABC):
     """An evaluator of the platform. One of each kind may be in an evaluation."""
 
     mode: ClassVar[str]
@@ -73,15 +81,6 @@ class QianfanEvaluator(Evaluator, ABC):
     @abstractmethod
     def conf(self) -> dict[str, Any]:
         """Its part of the request."""
-
-    def to_state(self) -> dict[str, Any]:
-        """What is saved."""
-        return dict(vars(self))
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Any:
-        """An evaluator of a saved state."""
-        return cls(**state)
 
 
 @saved_state.saved
@@ -143,22 +142,13 @@ class QianfanRuleEvaluator(QianfanEvaluator):
 
 @saved_state.saved
 @dataclass
-class ManualEvaluatorDimension:
+class ManualEvaluatorDimension(SavedFields):
     """What people score. description: shown beside it."""
 
     kind: ClassVar[str] = "manual-evaluator-dimension"
 
     dimension: str
     description: str | None = None
-
-    def to_state(self) -> dict[str, Any]:
-        """What is saved."""
-        return dict(vars(self))
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Any:
-        """A dimension of a saved state."""
-        return cls(**state)
 
 
 @saved_state.saved

@@ -16,6 +16,9 @@ from typing import Final
 
 ORDER: Final = 4  # of the longest n-grams in BLEU
 MAX_LCS: Final = 4_000  # tokens of a text that ROUGE-L reads; its work grows with the product of both lengths
+SCORES: Final = (
+    "exactMatch", "accuracy", "f1Score", "bleu4", "rouge_1", "rouge_2", "rouge_l", "similarity",
+)  # fmt: skip  # of an answer against its reference, in the order in which they are shown
 
 _CJK: Final = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u3040-\u30ff\U00020000-\U0002ebef"
 _TOKEN: Final = re.compile(rf"[{_CJK}]|(?:(?![{_CJK}])\w)+|[^\w\s]")
@@ -59,6 +62,11 @@ def has_words() -> bool:
     except ImportError:
         return False
     return True
+
+
+def counted(text: str) -> list[str]:
+    """The tokens of a text that ROUGE counts: all but punctuation."""
+    return _content(tokens(text))
 
 
 def _content(found: Sequence[str]) -> list[str]:

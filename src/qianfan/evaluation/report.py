@@ -6,24 +6,14 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
-from qianfan.evaluation import plots
+from qianfan.evaluation import metrics, plots
 from qianfan.evaluation.statistics import Interval, Verdict, bootstrap
 
 if TYPE_CHECKING:
     from qianfan.evaluation.evaluation_result import EvaluationResult
 
 MOST_ROWS: Final = 200  # answers shown in full
-SHOWN: Final = (
-    "exactMatch",
-    "accuracy",
-    "f1Score",
-    "bleu4",
-    "rouge_1",
-    "rouge_2",
-    "rouge_l",
-    "similarity",
-    "jsonValid",
-)
+SHOWN: Final = (*metrics.SCORES, "jsonValid")
 COSTS: Final = (
     "answered",
     "notAnswered",

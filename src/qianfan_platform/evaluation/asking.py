@@ -16,6 +16,7 @@ from qianfan_platform.platform import Platform
 from qianfan_platform.serving.operations import Answering
 
 TRIES: Final = 3  # of a question that the engine failed at
+IN_A_ROW: Final = 8  # questions at which the engine failed before a model is given up
 LONGEST_PAUSE_S: Final = 10.0
 # No question will be answered any more; asking on would only fail once for each row.
 _NEVER: Final = frozenset(

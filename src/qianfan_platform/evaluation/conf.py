@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import Any, Final
 
 from qianfan.contract import errors
@@ -50,6 +51,11 @@ def modes_of(text: str) -> list[str]:
             f"join some of {', '.join(MODES)} by commas",
         )
     return modes
+
+
+def joined_modes() -> list[str]:
+    """Every text that may stand for modes in a configuration that was checked."""
+    return [",".join(some) for size in (1, 2, 3) for some in permutations(MODES, size)]
 
 
 def _rule(given: EvalConf, dataset: Dataset) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import asyncio
 import shutil
 
 from qianfan.contract.enums import EvaluationResultExportTaskStatus
+from qianfan_platform.datasets import buckets
+from qianfan_platform.files.objects import ObjectPath
 from qianfan_platform.jobs import Step, job
 from qianfan_platform.jobs.definitions import reason_of
 from qianfan_platform.platform import Platform
@@ -13,6 +15,7 @@ from qianfan_platform.store import Tx
 
 from . import operations, results
 from .questions import questions
+from .tables import EvalExport
 
 
 async def _failed(step: Step, error: BaseException, *, export_id: int) -> None:
@@ -26,10 +29,27 @@ async def export(step: Step, *, export_id: int) -> None:
     """Pending → Uploading → Done: both files."""
     await step.write("begin", _uploading, export_id)
     files = await step("write", _write, step.platform, export_id, f"export-{step.job_id}")
+    await _into_bucket(step.platform, export_id, files)
     async with step.transaction(last=True) as tx:
         row = await operations.export_of(tx, None, export_id)
         row.csv_file, row.zip_file = files["csv"], files["zip"]
         row.status = EvaluationResultExportTaskStatus.Done.value
+
+
+def folder(made: EvalExport) -> str:
+    """Where an export lies in its bucket."""
+    return f"{buckets.SYSTEM}/evaluation/{made.public_id}"
+
+
+async def _into_bucket(platform: Platform, export_id: int, files: dict[str, str]) -> None:
+    async with platform.store.reading() as tx:
+        made = await operations.export_of(tx, None, export_id)
+    if not made.bucket:
+        return
+    platform.objects.bucket(made.bucket, made.owner_id)
+    for kind, ident in files.items():
+        path = ObjectPath(made.bucket, f"{folder(made)}/results.{kind}")
+        await platform.objects.put(path, await platform.files.local(ident))
 
 
 async def _uploading(tx: Tx, export_id: int) -> None:

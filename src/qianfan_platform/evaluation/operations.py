@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, delete, select
+from sqlalchemy import ColumnElement, Text, delete, not_, or_, select, type_coerce
 
 from qianfan.contract import errors
 from qianfan.contract.bodies import Id
-from qianfan.contract.enums import DataStorageType, DataTemplateType, EvaluationTaskStatus
+from qianfan.contract.enums import (
+    DataExportDestinationType,
+    DataStorageType,
+    DataTemplateType,
+    EvaluationTaskStatus,
+)
 from qianfan.contract.errors import Fault
 from qianfan.contract.evaluation import CreateEvaluation, EvaluatedVersion, ExportResults
 from qianfan.contract.lifecycle import EVALUATION
 from qianfan_platform import jobs
+from qianfan_platform.datasets import buckets
+from qianfan_platform.datasets.freeing import KEEPERS, free
 from qianfan_platform.datasets.tables import Dataset
 from qianfan_platform.inference.operations import Finder
 from qianfan_platform.models import operations as models
@@ -35,22 +42,36 @@ _CONVERSATIONS: Final = (
     DataTemplateType.SortedConversation.value,
     DataTemplateType.QuerySet.value,
 )
+TO_BUCKET: Final = DataExportDestinationType.PrivateBos.value
 _RUNNING: Final = (EvaluationTaskStatus.Pending, EvaluationTaskStatus.Doing, EvaluationTaskStatus.Stopping)
+
+
+def _storage(platform: Platform, owner: int, spec: CreateEvaluation) -> list[str] | None:
+    """Where the dataset of answers is to lie: a bucket and a folder in it, None for the platform's own storage."""
+    kind = spec.get("resultDatasetStorageType", DataStorageType.PublicBos.value)
+    if kind not in (DataStorageType.PublicBos.value, DataStorageType.PrivateBos.value):
+        raise Fault(
+            errors.CONSOLE_PARAMETER,
+            f"param[resultDatasetStorageType] invalid: {kind[:60]!r}",
+            "use sysBos or usrBos",
+        )
+    if kind == DataStorageType.PublicBos.value:
+        return None
+    place = {
+        "storageId": spec.get("resultDatasetStorageId"),
+        "rawStoragePath": spec.get("resultDatasetRawPath"),
+    }
+    return list(buckets.chosen(platform.objects, owner, place))
 
 
 async def create(platform: Platform, tx: Tx, owner: int, spec: CreateEvaluation) -> Evaluation:
     """An evaluation of one to five versions on a dataset; its work is queued.
 
     With `id`, an evaluation that has not begun is changed instead. Raises Fault naming what is wrong."""
-    if spec.get("resultDatasetStorageType", DataStorageType.PublicBos.value) != DataStorageType.PublicBos:
-        raise Fault(
-            errors.CONSOLE_PARAMETER,
-            "param[resultDatasetStorageType] invalid: this platform has no object store connected",
-            "use sysBos: the platform keeps the answers itself",
-        )
+    storage = _storage(platform, owner, spec)
     dataset = await _dataset(tx, owner, spec["datasetId"])
     conf = settings.checked(spec["evalStandardConf"], dataset)
-    units = [await _unit(platform, tx, owner, item) for item in spec["versionEvalInfo"]]
+    units = [await unit_of(platform, tx, owner, item) for item in spec["versionEvalInfo"]]
     assert dataset.file_id is not None  # `_dataset` refuses an empty one
     values = {
         "name": spec["name"],
@@ -59,6 +80,7 @@ async def create(platform: Platform, tx: Tx, owner: int, spec: CreateEvaluation)
         "content_file": dataset.file_id,
         "conf": conf,
         "compute": spec.get("computeResourceConf", {}),
+        "storage": storage,
     }
     if "id" in spec:
         row = await get(tx, owner, spec["id"], lock=True)
@@ -99,7 +121,8 @@ async def _dataset(tx: Tx, owner: int, ident: Id) -> Dataset:
     return dataset
 
 
-async def _unit(platform: Platform, tx: Tx, owner: int, item: EvaluatedVersion) -> EvalUnit:
+async def unit_of(platform: Platform, tx: Tx, owner: int, item: EvaluatedVersion) -> EvalUnit:
+    """Who is to answer, and how; not kept yet. Raises Fault for who cannot be asked."""
     prefix = item.get("prompt", {})
     content = prefix.get("content", "") if prefix.get("enable", True) else ""
     unit = EvalUnit(
@@ -140,13 +163,12 @@ async def _unit(platform: Platform, tx: Tx, owner: int, item: EvaluatedVersion) 
     return unit
 
 
-async def answering(platform: Platform, owner: int, unit: EvalUnit) -> Answering:
-    """Who answers for a unit. A version needs no service: it is served from the registry. Raises Fault."""
-    if unit.endpoint:
-        return await Finder(platform).find(owner, unit.endpoint, "chat")
-    assert unit.version_id is not None
+async def answering(platform: Platform, owner: int, endpoint: str, version_id: int | None) -> Answering:
+    """Who answers under an endpoint, or else for a version, which needs no service. Raises Fault."""
+    if endpoint or version_id is None:
+        return await Finder(platform).find(owner, endpoint, "chat")
     async with platform.store.reading() as tx:
-        version = await models.version(tx, owner, unit.version_id)
+        version = await models.version(tx, owner, version_id)
         return await serving.of_version(platform, version)
 
 
@@ -176,12 +198,21 @@ async def answers(platform: Platform, unit: EvalUnit) -> list[EvalAnswer]:
         )
 
 
+async def _keeps(tx: Tx, file_id: str) -> bool:
+    """Whether an evaluation was made on this content, so that its questions can be shown."""
+    return await tx.count(Evaluation, Evaluation.content_file == file_id) > 0
+
+
+KEEPERS.append(_keeps)
+
+
 async def answered(tx: Tx, row: Evaluation) -> int:
     """How many questions have been dealt with, of `row.total`."""
-    return await tx.count(EvalAnswer, EvalAnswer.unit_id.in_(_unit_ids(row)))
+    return await tx.count(EvalAnswer, EvalAnswer.unit_id.in_(unit_ids(row)))
 
 
-def _unit_ids(row: Evaluation) -> Any:
+def unit_ids(row: Evaluation) -> Any:
+    """The numbers of its units, for a condition."""
     return select(EvalUnit.id).where(EvalUnit.evaluation_id == row.id)
 
 
@@ -200,7 +231,7 @@ async def result_of(tx: Tx, row: Evaluation) -> Dataset | None:
 async def judged(tx: Tx, row: Evaluation) -> int:
     """How many answers the judge has dealt with."""
     return await tx.count(
-        EvalAnswer, EvalAnswer.unit_id.in_(_unit_ids(row)), EvalAnswer.judge_score.is_not(None)
+        EvalAnswer, EvalAnswer.unit_id.in_(unit_ids(row)), EvalAnswer.judge_score.is_not(None)
     )
 
 
@@ -240,40 +271,50 @@ async def remove(tx: Tx, owner: int, idents: Sequence[Id]) -> None:
         if row.status in _RUNNING:
             raise Fault(errors.WRONG_STATE, f"evaluation {row.id} is {row.status}", "stop it first")
     for row in rows:
-        await tx.execute(delete(EvalAnswer).where(EvalAnswer.unit_id.in_(_unit_ids(row))))
+        await tx.execute(delete(EvalAnswer).where(EvalAnswer.unit_id.in_(unit_ids(row))))
         await tx.execute(delete(EvalExport).where(EvalExport.evaluation_id == row.id))
         await tx.execute(delete(EvalUnit).where(EvalUnit.evaluation_id == row.id))
+        await free(tx, owner, row.content_file)
         await tx.delete(row)
 
 
-async def page(tx: Tx, owner: int, marker: str | None, size: int) -> tuple[list[Evaluation], str | None]:
-    """Evaluations of the account, newest first, and the marker of the next page."""
+async def page(
+    tx: Tx, owner: int, marker: str | None, size: int, kind: str = ""
+) -> tuple[list[Evaluation], str | None]:
+    """Evaluations of the account, newest first, and the marker of the next page.
+
+    kind: manual, those that people score; auto, those that they do not; "" for all."""
     where: list[ColumnElement[bool]] = []
+    if kind:
+        by_people = or_(*(_has_mode(joined) for joined in settings.joined_modes() if "manual" in joined))
+        where.append(by_people if kind == "manual" else not_(by_people))
     if marker:
         where.append(Evaluation.id <= (await get(tx, owner, marker)).id)
     rows = await tx.find(Evaluation, *where, owner=owner, order_by=Evaluation.id.desc(), limit=size + 1)
     return rows[:size], rows[size].public_id if len(rows) > size else None
 
 
-async def export(tx: Tx, owner: int, spec: ExportResults) -> EvalExport:
+def _has_mode(joined: str) -> ColumnElement[bool]:
+    """The mode is the first member of a configuration, which is kept as a text."""
+    return type_coerce(Evaluation.conf, Text).startswith(f'{{"evalMode":"{joined}"')
+
+
+async def export(platform: Platform, tx: Tx, owner: int, spec: ExportResults) -> EvalExport:
     """Write the results out; which of both files a client gets is decided when it asks for them."""
     row = await get(tx, owner, spec["id"])
     if row.result_dataset_id is None:
         raise Fault(
             errors.WRONG_STATE, f"evaluation {row.id} is {row.status} and has no results", "wait for its end"
         )
+    bucket = ""
     if spec.get("exportType", "local") != "local":
-        raise Fault(
-            errors.CONSOLE_PARAMETER,
-            "param[exportType] invalid: this platform has no object store connected",
-            "use local: the platform keeps the file itself",
-        )
+        bucket = buckets.export_bucket(platform.objects, owner, TO_BUCKET, spec.get("volumeId"), "volumeId")
     only: list[int] | None = None
     if spec.get("exportOpt", "total") == "part":
         given = spec.get("resultIds", [])
         found = await tx.execute(
             select(EvalAnswer.id).where(
-                EvalAnswer.unit_id.in_(_unit_ids(row)), EvalAnswer.id.in_(_numbers(given))
+                EvalAnswer.unit_id.in_(unit_ids(row)), EvalAnswer.id.in_(_numbers(given))
             )
         )
         only = sorted(found.scalars())
@@ -291,7 +332,9 @@ async def export(tx: Tx, owner: int, spec: ExportResults) -> EvalExport:
             f"param[exportContent] invalid: {unknown[0][:60]!r}",
             f"use some of {', '.join(settings.EXPORTED)}",
         )
-    made = await tx.add(EvalExport(owner_id=owner, evaluation_id=row.id, content=content, only=only))
+    made = await tx.add(
+        EvalExport(owner_id=owner, evaluation_id=row.id, content=content, only=only, bucket=bucket)
+    )
     queued = await jobs.enqueue(tx, "evaluation.export", owner=owner, args={"export_id": made.id})
     made.job_id = queued.id
     return made

@@ -11,12 +11,13 @@ import orjson
 
 from qianfan.contract import errors
 from qianfan.contract.errors import Fault
+from qianfan_platform.engines.protocol import Sampling
 from qianfan_platform.inference import conversations
 from qianfan_platform.inference.conversations import Prompt
 
 INPUT: Final = "{input}"
 SEED: Final = 20240101  # of answers whose params name none: the same task gives the same answers
-_ASKED_FOR: Final = frozenset(
+PARAMETERS: Final = frozenset(  # of an answer, that an evaluation and a batch may set
     (
         "temperature",
         "top_p",
@@ -87,21 +88,25 @@ def prompt_of(question: Question, params: Mapping[str, Any], prefix: str) -> Pro
     if question.system and "system" not in body:
         body["system"] = question.system
     prompt = conversations.of_v1(body)
-    seed = SEED + question.line if prompt.sampling.seed is None else prompt.sampling.seed
-    sampling = replace(prompt.sampling, seed=seed)
+    sampling = seeded(prompt.sampling, question.line)
     if coldest:  # the likeliest token; the chat call of V1 has no word for it
         sampling = replace(sampling, temperature=0.0)
     return replace(prompt, sampling=sampling)
 
 
+def seeded(sampling: Sampling, line: int) -> Sampling:
+    """The sampling with a seed of its line, unless it names one."""
+    return replace(sampling, seed=SEED + line) if sampling.seed is None else sampling
+
+
 def checked_params(params: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of a version. Raises Fault for a wrong one, and for one that is none."""
-    unknown = sorted(set(params) - _ASKED_FOR)
+    unknown = sorted(set(params) - PARAMETERS)
     if unknown:
         raise Fault(
             errors.CONSOLE_PARAMETER,
             f"param[params] invalid: {unknown[0][:60]!r} is no parameter of an answer",
-            f"known: {', '.join(sorted(_ASKED_FOR))}",
+            f"known: {', '.join(sorted(PARAMETERS))}",
         )
     try:
         prompt_of(Question(0, 0, "hi", ""), params, "")

@@ -12,6 +12,7 @@ from typing import Any, Final
 import orjson
 
 from qianfan.contract.evaluation import CSV_HEADER, NOT_SCORED
+from qianfan.dataset.cells import cell
 
 from . import questions
 from .questions import Question
@@ -84,7 +85,7 @@ def write_export(
         *([("metrics" in content)] * 6),
     ]  # fmt: skip
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text)  # its line end has both marks, so that a carriage return in a text is quoted
     writer.writerow([name for name, kept in zip(CSV_HEADER, keep, strict=True) if kept])
     lines: list[bytes] = []
     for unit, answer, question in listed:
@@ -99,9 +100,10 @@ def write_export(
             "" if answer.judge_score is None else f"{answer.judge_score:g}",
             answer.judge_reason,
         ]
-        writer.writerow([cell for cell, kept in zip(cells, keep, strict=True) if kept])
+        # Questions and answers may begin like a formula; a spreadsheet must not run them.
+        writer.writerow([cell(value) for value, kept in zip(cells, keep, strict=True) if kept])
         lines.append(orjson.dumps(_object(unit, answer, question, content), option=orjson.OPT_APPEND_NEWLINE))
-    table.write_text("\ufeff" + text.getvalue(), encoding="utf-8")
+    table.write_text("\ufeff" + text.getvalue(), encoding="utf-8", newline="")
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("data.jsonl", b"".join(lines))
 
@@ -143,6 +145,7 @@ def listed(unit: EvalUnit, answer: EvalAnswer, question: Question) -> dict[str, 
         "judgeScore": NOT_SCORED if answer.judge_score is None else answer.judge_score,
         "judgeReason": answer.judge_reason,
         "metrics": scores,
+        "manual": answer.manual,
         "latency": answer.latency_s,
         "firstTokenLatency": answer.first_token_s,
         "promptTokens": answer.prompt_tokens,

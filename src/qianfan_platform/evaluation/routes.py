@@ -13,9 +13,8 @@ from qianfan_platform.datasets import links
 from qianfan_platform.datasets.operations import group_of
 from qianfan_platform.models import presets
 from qianfan_platform.web import Call, Router
-from qianfan_platform.web.pages import page_info
 
-from . import listing, operations
+from . import exporting, listing, operations
 from .tables import Evaluation, EvalUnit
 
 router = Router()
@@ -38,10 +37,11 @@ async def create(call: Call) -> Any:
 @router.v1(routes.EVAL_DETAIL, evaluation.EvaluationRef, write=False)
 async def detail(call: Call) -> Any:
     row = await operations.get(call.tx, call.owner, call.body["id"])
-    return await _detail(call, row)
+    return await detail_view(call, row)
 
 
-async def _detail(call: Call, row: Evaluation) -> dict[str, Any]:
+async def detail_view(call: Call, row: Evaluation) -> dict[str, Any]:
+    """An evaluation as V1 shows it."""
     asked = await operations.dataset_of(call.tx, row)
     done = await operations.answered(call.tx, row)
     name = str(row.dataset_id)
@@ -131,7 +131,11 @@ async def _unit(call: Call, unit: EvalUnit) -> dict[str, Any]:
 
 @router.v1(routes.EVAL_REPORT, evaluation.EvaluationRef, write=False)
 async def report(call: Call) -> Any:
-    row = await operations.get(call.tx, call.owner, call.body["id"])
+    return await report_view(call, await operations.get(call.tx, call.owner, call.body["id"]))
+
+
+async def report_view(call: Call, row: Evaluation) -> list[dict[str, Any]]:
+    """What an evaluation has found, an entry for each model. Raises Fault before it has ended."""
     if row.status not in _ENDED:
         raise Fault(
             errors.WRONG_STATE,
@@ -186,7 +190,7 @@ async def result_list(call: Call) -> Any:
 
 @router.v1(routes.EVAL_EXPORT, evaluation.ExportResults)
 async def export(call: Call) -> Any:
-    made = await operations.export(call.tx, call.owner, call.body)  # type: ignore[arg-type]
+    made = await operations.export(call.platform, call.tx, call.owner, call.body)  # type: ignore[arg-type]
     return {"exportID": made.id, "exportIDStr": made.public_id}
 
 
@@ -204,9 +208,9 @@ async def export_info(call: Call) -> Any:
         "exportIDStr": made.public_id,
         "state": made.status,
         "reason": made.reason,
-        "exportType": "local",
-        "volumeId": "",
-        "exportPath": "",
+        "exportType": "storage" if made.bucket else "local",
+        "volumeId": made.bucket,
+        "exportPath": f"/{exporting.folder(made)}" if made.bucket else "",
         "downloadUrl": url,
         "progressDetail": {"pollAfter": POLL_AFTER_S} if not url else {},
     }
@@ -220,13 +224,3 @@ def _reads_csv(call: Call) -> bool:
             raise Fault(errors.CONSOLE_PARAMETER, "param[format] invalid", "use csv or jsonl")
         return bool(wanted == "csv")
     return call.source.language == "python" and call.source.version < JSONL_SINCE
-
-
-@router.v2(routes.EVAL_LIST, evaluation.ListEvaluations, write=False)
-async def describe(call: Call) -> Any:
-    size = call.body.get("maxKeys", 20)
-    rows, following = await operations.page(call.tx, call.owner, call.body.get("marker"), size)
-    return {
-        "evalTaskList": [await _detail(call, row) for row in rows],
-        "pageInfo": page_info(call.body.get("marker"), size, following),
-    }

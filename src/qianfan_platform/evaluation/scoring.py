@@ -22,16 +22,6 @@ from .tables import EvalAnswer
 EMBEDDER: Final = "Embedding-V1"
 MOST_EMBEDDED: Final = 1_000  # characters of a text that are looked at for similarity
 RESAMPLES: Final = 500  # enough for two digits of an interval
-INTERVALS: Final = (
-    "exactMatch",
-    "accuracy",
-    "f1Score",
-    "bleu4",
-    "rouge_1",
-    "rouge_2",
-    "rouge_l",
-    "similarity",
-)
 
 
 def score(
@@ -87,7 +77,7 @@ def effect(
     scored = [row.scores for row in answers if row.scores is not None]
     found: dict[str, Any] = {name: round(value, 6) for name, value in metrics.mean(scored).items()}
     intervals = {}
-    for name in INTERVALS:
+    for name in metrics.SCORES:
         values = [row[name] for row in scored if name in row]
         if values:
             interval = bootstrap(values, resamples=RESAMPLES)

@@ -4,57 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select
 
 from qianfan.contract.enums import DataTemplateType, EvaluationTaskStatus
 from qianfan.contract.errors import Fault
-from qianfan.contract.evaluation import NOT_SCORED
 from qianfan.contract.lifecycle import EVALUATION
-from qianfan_platform.accounts.gate import Caller
 from qianfan_platform.datasets import operations as datasets
-from qianfan_platform.datasets.operations import local_file
-from qianfan_platform.inference.operations import Finder
+from qianfan_platform.datasets.contents import settled
 from qianfan_platform.jobs import Job, JobStep, Step, job
 from qianfan_platform.jobs.definitions import reason_of
 from qianfan_platform.platform import Platform
-from qianfan_platform.serving.operations import Answering
 from qianfan_platform.store import Tx
 
-from . import conf as settings
-from . import exporting, judging, operations, results, scoring
-from .asking import Answered, GivenUp, ask
+from . import exporting, marking, operations, results, scoring, verdicts
+from .asking import IN_A_ROW, Answered, GivenUp, ask
 from .crew import work_through
-from .judging import Judged
-from .questions import Question, prompt_of, questions
+from .plan import Plan, plan_of
+from .questions import Question, prompt_of
 from .tables import EvalAnswer, Evaluation, EvalUnit
 
 EXPORTS: Final = exporting.export  # its job is known with those of this module
-IN_A_ROW: Final = 8  # questions at which the engine failed before a unit is given up
-BATCH: Final = 16  # pairs whose texts are embedded at once
 WORDS = EvaluationTaskStatus
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What does not change while the work goes on."""
-
-    platform: Platform
-    caller: Caller
-    row: Evaluation
-    units: list[EvalUnit]
-    content: Path
-    asked: dict[tuple[int, int], Question]
-    modes: list[str]
 
 
 async def _failed(step: Step, error: BaseException, *, evaluation_id: int) -> None:
     reason = reason_of(error)
     async with step.transaction() as tx:
         row = await operations.get(tx, None, evaluation_id)
+        if row.status == WORDS.Stopping:  # it was to end anyway
+            await operations.stopped(tx, row)
+            return
         await tx.move(row, EVALUATION, WORDS.Failed, reason=reason)
         for unit in await operations.units(tx, row):
             if unit.status in (WORDS.Pending, WORDS.Doing):
@@ -69,39 +50,39 @@ async def _stopped(tx: Tx, job: Job, *, evaluation_id: int) -> None:
 async def run(step: Step, *, evaluation_id: int) -> None:
     """Every version answers every question; then rules, then the judge; then the answers become a dataset."""
     step.check()
-    plan = await _plan(step, evaluation_id)
+    await step("content", _settle, step, evaluation_id)
+    plan = await plan_of(step.platform, evaluation_id)
     await step.write("begin", _begin, evaluation_id, len(plan.asked))
     for unit in plan.units:
         await step(f"answer-{unit.ordinal}", _answer, step, plan, unit)
     if "rule" in plan.modes:
         for unit in plan.units:
-            await step(f"score-{unit.ordinal}", _score, step, plan, unit)
+            await step(f"score-{unit.ordinal}", marking.score, step, plan, unit)
     if "model" in plan.modes:
         for unit in plan.units:
-            await step(f"judge-{unit.ordinal}", _judge, step, plan, unit)
-        await step("probe", _probe, plan)
+            await step(f"judge-{unit.ordinal}", marking.judge, step, plan, unit)
+        await step("probe", marking.probe, plan)
     kept = await step("result", _result, step, plan)
+    found = await step("verdicts", verdicts.for_gates, plan.platform, plan.row, plan.units)
     step.check()
     async with step.transaction(last=True) as tx:
         await _finish(tx, plan, kept)
+        for values in found:
+            await verdicts.write(tx, values)
 
 
-async def _plan(step: Step, evaluation_id: int) -> Plan:
+async def _settle(step: Step, evaluation_id: int) -> None:
+    """Ask what was annotated before the work began, too; a later import, and a deleted dataset, change nothing."""
     platform: Platform = step.platform
     async with platform.store.reading() as tx:
         row = await operations.get(tx, None, evaluation_id)
-        units = await operations.units(tx, row)
-    content = await platform.files.local(row.content_file)
-    found = await asyncio.to_thread(lambda: {(one.line, one.turn): one for one in questions(content)})
-    return Plan(
-        platform,
-        Caller(row.owner_id, "", "iam"),
-        row,
-        units,
-        content,
-        found,
-        settings.modes_of(row.conf["evalMode"]),
-    )
+        dataset = await operations.dataset_of(tx, row)
+    if dataset is None or dataset.file_id != row.content_file:
+        return
+    content = (await settled(platform, dataset.id)).file_id
+    if content != row.content_file:
+        async with step.transaction() as tx:
+            (await operations.get(tx, None, evaluation_id)).content_file = str(content)
 
 
 async def _begin(tx: Tx, evaluation_id: int, each: int) -> None:
@@ -118,7 +99,8 @@ async def _begin(tx: Tx, evaluation_id: int, each: int) -> None:
 async def _answer(step: Step, plan: Plan, unit: EvalUnit) -> str:
     """Ask what has no answer yet; each answer is kept once. Returns why asking was given up, "" when it was not."""
     try:
-        answering = await operations.answering(plan.platform, plan.row.owner_id, unit)
+        owner = plan.row.owner_id
+        answering = await operations.answering(plan.platform, owner, unit.endpoint, unit.version_id)
     except Fault as fault:
         return fault.text
     async with plan.platform.store.reading() as tx:
@@ -166,129 +148,6 @@ def _row(unit: EvalUnit, question: Question, answered: Answered) -> dict[str, An
         "prompt_tokens": answered.prompt_tokens,
         "completion_tokens": answered.completion_tokens,
     }
-
-
-# ── rules ────────────────────────────────────────────────────────────────────────────────────────
-
-
-async def _score(step: Step, plan: Plan, unit: EvalUnit) -> int:
-    """Score every answer against its reference."""
-    platform, conf = plan.platform, plan.row.conf
-    rows = [row for row in await operations.answers(platform, unit) if row.scores is None]
-    words = await _stop_words(plan)
-    embedder = scoring.embedder(platform) if "similarity" in conf["scoreModes"] else None
-
-    async def work(batch: list[EvalAnswer]) -> list[tuple[int, dict[str, float]]]:
-        pairs = [(row.content, plan.asked[row.line, row.turn].reference) for row in batch]
-        found = await asyncio.to_thread(
-            lambda: [scoring.score(*pair, conf["scoreModes"], words) for pair in pairs]
-        )
-        if embedder is not None:
-            await _add_similarity(plan, embedder, pairs, found)
-        return [(row.id, scores) for row, scores in zip(batch, found, strict=True)]
-
-    async def write(batches: list[list[tuple[int, dict[str, float]]]]) -> None:
-        values = [{"id": ident, "scores": scores} for batch in batches for ident, scores in batch]
-        async with step.transaction() as tx:
-            await tx.execute(update(EvalAnswer), values)
-
-    batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
-    await work_through(batches, work, write, stop=step.cancelled, at_once=2)
-    return len(rows)
-
-
-async def _add_similarity(
-    plan: Plan, embedder: Answering, pairs: list[tuple[str, str]], found: list[dict[str, float]]
-) -> None:
-    """Embeddings that cannot be had leave the score out; the other scores stand."""
-    judged = [place for place, (_, reference) in enumerate(pairs) if reference]
-    if not judged:
-        return
-    try:
-        values = await scoring.similarities(
-            plan.platform, plan.caller, embedder, [pairs[place] for place in judged]
-        )
-    except Fault:
-        return
-    for place, value in zip(judged, values, strict=True):
-        found[place]["similarity"] = value
-
-
-async def _stop_words(plan: Plan) -> frozenset[str]:
-    path = plan.row.conf.get("stopWordsPath")
-    if not path:
-        return frozenset()
-    file_id = local_file(path)
-    assert file_id is not None  # checked when it was given
-    return scoring.stop_words(await plan.platform.files.local(file_id, owner=plan.row.owner_id))
-
-
-# ── the judge ────────────────────────────────────────────────────────────────────────────────────
-
-
-async def _judge(step: Step, plan: Plan, unit: EvalUnit) -> str:
-    """Let the judge score every answer that there is. Returns why that was given up, "" when it was not."""
-    platform, conf = plan.platform, plan.row.conf
-    rows = [row for row in await operations.answers(platform, unit) if row.judge_score is None]
-    failures, lost, why = 0, 0, ""
-    try:
-        judge = await Finder(platform).find(plan.row.owner_id, conf["apiName"], "chat")
-    except Fault as fault:
-        return f"the judge {conf['apiName']!r} can not be asked: {fault.text}"
-
-    async def work(row: EvalAnswer) -> tuple[int, Judged]:
-        nonlocal failures, lost, why
-        if row.error:
-            return row.id, Judged(NOT_SCORED, "there is no answer to score")
-        case = judging.case_of(conf["prompt"], plan.asked[row.line, row.turn], row.content)
-        answered = await ask(platform, plan.caller, judge, case.prompt)
-        failures = failures + 1 if answered.broken else 0
-        if failures >= IN_A_ROW:
-            raise GivenUp(answered.error)
-        if answered.error:
-            lost, why = lost + 1, answered.error
-            return row.id, Judged(NOT_SCORED, f"the judge could not answer: {answered.error}")
-        return row.id, judging.verdict(conf["prompt"], case, answered.text)
-
-    async def write(batch: list[tuple[int, Judged]]) -> None:
-        values = [
-            {"id": ident, "judge_score": judged.score, "judge_reason": judged.reason}
-            for ident, judged in batch
-        ]
-        async with step.transaction() as tx:
-            await tx.execute(update(EvalAnswer), values)
-
-    try:
-        await work_through(rows, work, write, stop=step.cancelled)
-    except GivenUp as given_up:
-        return f"the judge {conf['apiName']!r} was given up: {given_up}"
-    return (
-        f"the judge {conf['apiName']!r} gave no verdict on {lost} of {len(rows)} answers: {why}"
-        if lost
-        else ""
-    )
-
-
-async def _probe(plan: Plan) -> float | None:
-    """How many points a plea for the best score wins on average: 0 of a judge that is not moved; None: unknown.
-
-    A few answers that did not have the best score are judged once more, with the plea."""
-    platform, conf = plan.platform, plan.row.conf["prompt"]
-    rows = [row for unit in plan.units for row in await operations.answers(platform, unit)]
-    moved: list[float] = []
-    for row in [r for r in rows if r.judge_score not in (None, NOT_SCORED, conf["maxScore"])][
-        : judging.PROBES
-    ]:
-        case = judging.case_of(conf, plan.asked[row.line, row.turn], judging.begging(conf, row.content))
-        try:
-            judge = await Finder(platform).find(plan.row.owner_id, plan.row.conf["apiName"], "chat")
-            answered = await ask(platform, plan.caller, judge, case.prompt)
-        except (Fault, GivenUp):
-            return None
-        score = judging.verdict(conf, case, answered.text).score
-        if score != NOT_SCORED and row.judge_score is not None:
-            moved.append(score - row.judge_score)
-    return sum(moved) / len(moved) if moved else None
 
 
 # ── the end ──────────────────────────────────────────────────────────────────────────────────────
@@ -348,6 +207,7 @@ async def _finish(tx: Tx, plan: Plan, kept: dict[str, Any]) -> None:
             template,
             file_id=kept["file"],
             counts=kept["counts"],
+            storage=row.storage,
         )
         result_id = made.id
     await tx.move(row, EVALUATION, end, reason=reason, result_dataset_id=result_id)

@@ -27,6 +27,7 @@ class Evaluation(Row):
     reason: Mapped[str] = mapped_column(default="")
     total: Mapped[int] = mapped_column(default=0)  # turns to answer, of all versions
     result_dataset_id: Mapped[int | None]
+    storage: Mapped[Any] = mapped_column(Json, nullable=True)  # of it: [bucket, folder], null for our own
     job_id: Mapped[int | None]
 
 
@@ -73,6 +74,10 @@ class EvalAnswer(Base):
     scores: Mapped[Any] = mapped_column(Json, nullable=True)  # {metric: 0–1}, once scored by rules
     judge_score: Mapped[float | None]
     judge_reason: Mapped[str] = mapped_column(default="")
+    manual: Mapped[Any] = mapped_column(
+        Json, nullable=True
+    )  # {dimension: score}, once people gave all of them
+    manual_note: Mapped[str | None]
 
 
 class EvalExport(Row):
@@ -86,6 +91,7 @@ class EvalExport(Row):
     only: Mapped[Any] = mapped_column(Json, nullable=True)  # numbers of answers; null: all
     status: Mapped[str] = mapped_column(default=EvaluationResultExportTaskStatus.Pending.value)
     reason: Mapped[str] = mapped_column(default="")
+    bucket: Mapped[str] = mapped_column(default="", server_default="")  # where both go besides, "" for none
     csv_file: Mapped[str | None]
     zip_file: Mapped[str | None]
     job_id: Mapped[int | None]

@@ -14,6 +14,7 @@ from qianfan_platform.store import Tx
 from qianfan_platform.training import operations as training
 from qianfan_platform.training.tables import TrainRun, TrainTask
 
+from . import gates
 from .tables import ModelVersion
 
 DEEPEST: Final = 20  # runs that went on from one another
@@ -26,7 +27,7 @@ async def run_and_task(tx: Tx, row: ModelVersion) -> tuple[TrainRun, TrainTask]:
 
 
 async def trace(tx: Tx, row: ModelVersion, catalogue: Catalogue) -> dict[str, Any]:
-    """The way back from a version: {sourceType, run | origin, base, platform}.
+    """The way back from a version: {sourceType, run | origin, base, platform, verdicts}.
 
     `run.startFrom` is the run it went on from, in the same shape. A dataset that was deleted since keeps
     its id, its name is null."""
@@ -35,6 +36,7 @@ async def trace(tx: Tx, row: ModelVersion, catalogue: Catalogue) -> dict[str, An
         "step": row.step,
         "base": _base(row.entry, catalogue) if row.run_id else None,
         "platform": _platform_version(),
+        "verdicts": await gates.verdicts(tx, row),
     }
     if not row.run_id:
         origin = dict(row.origin or {})

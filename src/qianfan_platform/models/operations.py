@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qianfan.contract import errors
@@ -10,20 +10,22 @@ from qianfan.contract.bodies import ExportModel, Id, PublishModel
 from qianfan.contract.enums import ModelSourceType, ModelState, TrainStatus
 from qianfan.contract.errors import Fault
 from qianfan_platform import jobs
+from qianfan_platform.catalogue.catalogue import Catalogue
 from qianfan_platform.platform import Platform
 from qianfan_platform.store import Tx
 from qianfan_platform.training import deletion
 from qianfan_platform.training import operations as training
 from qianfan_platform.training.tables import TrainRun
 
+from . import gates
 from .tables import Model, ModelExport, ModelVersion
 
 ENDED_BADLY = (TrainStatus.Fail.value, TrainStatus.Stop.value)
 
 
-async def publish(tx: Tx, owner: int, spec: PublishModel) -> tuple[Model, ModelVersion]:
+async def publish(catalogue: Catalogue, tx: Tx, owner: int, spec: PublishModel) -> tuple[Model, ModelVersion]:
     """A version of a new or an existing model, made of a run. It is Creating until the run is done and
-    its weights are packed; a run that failed or was stopped is refused."""
+    its weights are packed; a run that failed or was stopped is refused, and one that a gate holds back."""
     meta = spec["versionMeta"]
     run = await training.run_of(tx, owner, meta.get("taskId"), meta["iterationId"])
     _must_give_a_result(run)
@@ -45,7 +47,8 @@ async def publish(tx: Tx, owner: int, spec: PublishModel) -> tuple[Model, ModelV
             )
         model = await get(tx, owner, spec["modelId"])
         model.tags = list(dict.fromkeys([*model.tags, *spec.get("tags", [])]))
-    return model, await add_trained(tx, model, run, meta.get("step"))
+    gate = spec.get("gate")
+    return model, await add_trained(catalogue, tx, model, run, meta.get("step"), gate=gate)
 
 
 @deletion.held_by
@@ -80,10 +83,20 @@ async def create(
 
 
 async def add_trained(
-    tx: Tx, model: Model, run: TrainRun, step: int | None = None, description: str = ""
+    catalogue: Catalogue,
+    tx: Tx,
+    model: Model,
+    run: TrainRun,
+    step: int | None = None,
+    description: str = "",
+    *,
+    gate: Mapping[str, Any] | None = None,
 ) -> ModelVersion:
-    """The next version of `model`, made of a run; the job that packs and proves it is enqueued."""
+    """The next version of `model`, made of a run; the job that packs and proves it is enqueued.
+
+    gate: what must have been shown of the run, besides what the model's own gate asks."""
     _must_give_a_result(run)
+    await gates.require(catalogue, tx, model, gates.Weights(run.id, step or None), "publish", gate)
     if not model.train_type:
         model.train_type, model.base_train_type = run.train_type, run.base_train_type
     version = await tx.add(
@@ -111,7 +124,9 @@ async def add_imported(
 ) -> ModelVersion:
     """The next version of `model`, made of weights from elsewhere; the job that checks them is enqueued.
 
-    origin: {"files": [{"name", "id"}]} uploaded files, or {"source": text, "sha256"?: hex}."""
+    origin: {"files": [{"name", "id"}]} uploaded files, or {"source": text, "sha256"?: hex}.
+    Refused where a gate stands before publishing: weights that are not here yet can hold no verdict."""
+    await gates.refuse_imports(tx, model)
     version = await tx.add(
         ModelVersion(
             owner_id=model.owner_id,

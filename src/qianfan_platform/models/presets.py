@@ -90,6 +90,11 @@ def find(catalogue: Catalogue, ident: Id) -> Preset | None:
     return None
 
 
+def named(catalogue: Catalogue, name: str) -> Preset | None:
+    """The preset that is called so, in any case."""
+    return next((one for one in all_of(catalogue) if one.name.lower() == name.lower()), None)
+
+
 def matching(catalogue: Catalogue, wish: Mapping[str, Any], types: Sequence[int]) -> list[Preset]:
     """Presets that fit the filters of model/preset/list, in the order asked for."""
     found = [preset for preset in all_of(catalogue) if _fits(preset, wish, types)]

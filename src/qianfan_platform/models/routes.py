@@ -40,7 +40,8 @@ async def version_detail(call: Call) -> Any:
 
 @router.v1(routes.MODEL_PUBLISH, bodies.PublishModel)
 async def publish(call: Call) -> Any:
-    model, version = await operations.publish(call.tx, call.owner, call.body)  # type: ignore[arg-type]
+    catalogue = call.platform.catalogue
+    model, version = await operations.publish(catalogue, call.tx, call.owner, call.body)  # type: ignore[arg-type]
     return {
         "modelId": model.id,
         "modelIDStr": model.public_id,

@@ -70,3 +70,47 @@ class ModelExport(Row):
     proof: Mapped[Any] = mapped_column(Json, default=dict)  # the written file against the version
     finished_at: Mapped[datetime | None] = mapped_column(UtcTime)
     job_id: Mapped[int | None]
+
+
+class ModelGate(Row):
+    """What must be shown of a version of `model_id` before it is published there, or deployed."""
+
+    __tablename__ = "model_gate"
+    PREFIX = "amg"
+
+    model_id: Mapped[int] = mapped_column(ForeignKey("model.id", ondelete="CASCADE"), unique=True)
+    at: Mapped[Any] = mapped_column(Json, default=list)  # publish, deploy, or both
+    baseline_id: Mapped[int]  # a version, of the registry or of a preset
+    rule: Mapped[str]  # better, not worse
+    metric: Mapped[str]
+    margin: Mapped[float]
+    confidence: Mapped[float]
+    fewest: Mapped[int]
+    dataset_id: Mapped[int | None]  # what must have been asked; null: any dataset
+
+
+class ModelVerdict(Row):
+    """What an evaluation found of a version against its baseline, written by the platform alone.
+
+    It holds for the weights: for every version that is made of the same run and checkpoint."""
+
+    __tablename__ = "model_verdict"
+    PREFIX = "amvd"
+    NOUN = "verdict"
+
+    version_id: Mapped[int] = mapped_column(index=True)
+    run_id: Mapped[int] = mapped_column(index=True)  # 0 of Import
+    step: Mapped[int | None]
+    baseline_id: Mapped[int]
+    baseline_name: Mapped[str]
+    evaluation_id: Mapped[int] = mapped_column(index=True)
+    dataset_id: Mapped[int]
+    rule: Mapped[str]
+    metric: Mapped[str]
+    margin: Mapped[float]
+    confidence: Mapped[float]
+    fewest: Mapped[int]
+    passed: Mapped[bool]
+    reason: Mapped[str]
+    n: Mapped[int]  # rows that both answered
+    figures: Mapped[Any] = mapped_column(Json, default=dict)  # difference, low, high, p, wins, losses, ties

@@ -16,7 +16,7 @@ from qianfan_platform.training import operations as training
 from qianfan_platform.web import Call, Router, Visit
 from qianfan_platform.web.pages import page_info
 
-from . import importing, lineage, operations, presets, views
+from . import gates, importing, lineage, operations, presets, views
 from .presets import Preset
 from .tables import Model, ModelExport, ModelVersion
 
@@ -101,7 +101,7 @@ async def describe_set(call: Call) -> Any:
         )
     if not name:
         raise Fault(CONSOLE_PARAMETER, "neither modelSetId nor modelSetName was sent", "send one of them")
-    preset = next((one for one in presets.all_of(catalogue) if one.name.lower() == name.lower()), None)
+    preset = presets.named(catalogue, name)
     try:
         return await _set(call, await operations.named(call.tx, call.owner, name))
     except Fault:
@@ -112,9 +112,7 @@ async def describe_set(call: Call) -> Any:
 
 @router.v2(routes.MODEL_V2_DELETE_SET, bodies.ModelSetRef)
 async def delete_set(call: Call) -> Any:
-    if "modelSetId" not in call.body:
-        raise Fault(CONSOLE_PARAMETER, "param[modelSetId] invalid: it is required")
-    await operations.delete_models(call.tx, call.owner, [call.body["modelSetId"]])
+    await operations.delete_models(call.tx, call.owner, [_required_set(call)])
     return {}
 
 
@@ -129,7 +127,9 @@ async def create_model(call: Call) -> Any:
             raise Fault(CONSOLE_PARAMETER, "param[trainMeta] invalid: a trained model needs it", "send {'taskId': …}")  # fmt: skip
         meta = body["trainMeta"]
         run = await training.run_of(call.tx, call.owner, meta.get("jobId"), meta["taskId"])
-        row = await operations.add_trained(call.tx, owner_set, run, meta.get("step"), description)
+        row = await operations.add_trained(
+            call.platform.catalogue, call.tx, owner_set, run, meta.get("step"), description, gate=body.get("gate")
+        )  # fmt: skip
     else:
         if "importMeta" not in body:
             raise Fault(CONSOLE_PARAMETER, "param[importMeta] invalid: an import needs it", "send {'files': […]} or {'source': …}")  # fmt: skip
@@ -222,6 +222,34 @@ async def download(visit: Visit) -> Response:
     if name not in names:
         raise Fault(NOT_FOUND, f"{file_id} holds no file {name[:100]!r}")
     return FileResponse(folder / name, media_type="application/octet-stream", filename=name)
+
+
+@router.v2(routes.MODEL_GATE_SET, bodies.SetModelGate)
+async def set_gate(call: Call) -> Any:
+    """What versions of a model must be shown to be before they are deployed, or published; replaces the one before."""
+    catalogue = call.platform.catalogue
+    gate = await gates.put(catalogue, call.tx, call.owner, call.body["modelSetId"], call.body)
+    return await gates.gate_view(catalogue, call.tx, gate)
+
+
+@router.v2(routes.MODEL_GATE_DESCRIBE, bodies.ModelSetRef, write=False)
+async def describe_gate(call: Call) -> Any:
+    """The gate of a model; `gate` is null when it has none."""
+    row = await operations.get(call.tx, call.owner, _required_set(call))
+    gate = await gates.of_model(call.tx, row)
+    return {"gate": gate and await gates.gate_view(call.platform.catalogue, call.tx, gate)}
+
+
+@router.v2(routes.MODEL_GATE_DELETE, bodies.ModelSetRef)
+async def delete_gate(call: Call) -> Any:
+    await gates.remove(call.tx, call.owner, _required_set(call))
+    return {}
+
+
+def _required_set(call: Call) -> Any:
+    if "modelSetId" not in call.body:
+        raise Fault(CONSOLE_PARAMETER, "param[modelSetId] invalid: it is required")
+    return call.body["modelSetId"]
 
 
 _NO_COMPRESSION: Final = (

@@ -5,7 +5,7 @@ A row says what should be; `steps.py` and `reconciler.py` see to it that it is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import or_
@@ -17,6 +17,7 @@ from qianfan.contract.errors import Fault
 from qianfan.contract.ids import random_word
 from qianfan.contract.lifecycle import SERVICE
 from qianfan_platform import jobs
+from qianfan_platform.models import gates
 from qianfan_platform.models import operations as models
 from qianfan_platform.models.tables import Model, ModelVersion
 from qianfan_platform.platform import Platform
@@ -43,7 +44,7 @@ async def create(
             "param[modelVersionId] invalid: it is missing",
             "send the version to deploy",
         )
-    model, version = await _deployable(tx, owner, spec["modelId"], wanted)
+    model, version = await _deployable(platform, tx, owner, spec["modelId"], wanted, spec.get("gate"))
     if not all(char.isascii() and (char.isalnum() or char in "-_") for char in spec["uri"]):
         raise Fault(
             errors.CONSOLE_PARAMETER,
@@ -86,7 +87,14 @@ async def page(
 
 
 async def modify(
-    platform: Platform, tx: Tx, owner: int, ident: Id, *, model: Id | None = None, version: Id | None = None
+    platform: Platform,
+    tx: Tx,
+    owner: int,
+    ident: Id,
+    *,
+    model: Id | None = None,
+    version: Id | None = None,
+    gate: Mapping[str, Any] | None = None,
 ) -> Service:
     """Let a service answer with another version. A running one changes without a pause: the old version answers
     until the new one is proven; if it cannot be, the old one goes on, and `update_reason` says why."""
@@ -99,7 +107,7 @@ async def modify(
                 "send the version to change to",
             )
         return service
-    owning, wanted = await _deployable(tx, owner, model, version)
+    owning, wanted = await _deployable(platform, tx, owner, model, version, gate)
     if service.status in (ServiceStatus.New, ServiceStatus.Deploying) or service.update_status == UPDATING:
         raise Fault(
             errors.WRONG_STATE,
@@ -162,7 +170,7 @@ async def start(platform: Platform, tx: Tx, owner: int, ident: Id) -> Service:
     service = await get(tx, owner, ident)
     if service.status not in (ServiceStatus.Stopped, ServiceStatus.Failed):
         return service
-    await _deployable(tx, owner, service.model_id, service.version_id)
+    await _deployable(platform, tx, owner, service.model_id, service.version_id)
     await tx.move(service, SERVICE, ServiceStatus.Deploying, reason="", broken=False)
     await _enqueue(platform, tx, service)
     await count(tx, service.version_id)
@@ -190,8 +198,14 @@ async def count(tx: Tx, version_id: int | None) -> None:
 
 
 async def _deployable(
-    tx: Tx, owner: int, model_ident: Id | None, version_ident: Id
+    platform: Platform,
+    tx: Tx,
+    owner: int,
+    model_ident: Id | None,
+    version_ident: Id,
+    gate: Mapping[str, Any] | None = None,
 ) -> tuple[Model, ModelVersion]:
+    """The version with its model, if it is Ready and every gate lets it pass: the model's own, and `gate`."""
     version = await models.version(tx, owner, version_ident)
     model = await models.get(tx, owner, version.model_id if model_ident is None else model_ident)
     if version.model_id != model.id:
@@ -206,6 +220,7 @@ async def _deployable(
             f"model version {version.id} is {version.status} and cannot be deployed",
             version.reason or "wait until it is Ready",
         )
+    await gates.require(platform.catalogue, tx, model, gates.Weights.of(version), "deploy", gate)
     return model, version
 
 

@@ -79,6 +79,7 @@ async def create(call: Call) -> Any:
             "uri": body["urlSuffix"],
             "replicas": resources.get("replicasCount", 1),
             "description": body.get("description") or "",
+            **({"gate": body["gate"]} if "gate" in body else {}),  # type: ignore[typeddict-item]
         },
         terms={name: body[name] for name in ("resourceConfig", "billing") if body.get(name)},
     )
@@ -124,6 +125,7 @@ async def modify(call: Call) -> Any:
         body["serviceId"],
         model=body.get("modelSetId"),
         version=body.get("modelId"),
+        gate=body.get("gate"),
     )
     deployments.rename(service, name=body.get("name"), description=body.get("description"))
     replicas = (body.get("resourceConfig") or {}).get("replicasCount")

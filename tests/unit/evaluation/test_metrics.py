@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import random
 import time
 
 import pytest
@@ -53,6 +54,33 @@ def test_bleu_of_a_corpus_adds_up_counts(rows: list[tuple[str, str, float]], wan
     """As sacrebleu's corpus score of the same tokens."""
     pairs = [(metrics.tokens(row[0]), metrics.tokens(row[1])) for row in rows]
     assert metrics.corpus_bleu(pairs) == pytest.approx(wanted, abs=1e-6)
+
+
+@pytest.mark.skipif(
+    not all(importlib.util.find_spec(name) for name in ("sacrebleu", "rouge_score")),
+    reason="sacrebleu and rouge-score are not installed (the benchmarks extra brings them)",
+)
+@pytest.mark.filterwarnings("ignore")
+def test_scores_of_any_texts_are_those_of_the_installed_implementations() -> None:
+    """200 drawn pairs of Chinese and English, against the libraries themselves."""
+    import sacrebleu
+    from rouge_score import rouge_scorer
+
+    class Cut:
+        def tokenize(self, text: str) -> list[str]:
+            return [token for token in metrics.tokens(text) if any(map(str.isalnum, token))]
+
+    rouge = rouge_scorer.RougeScorer(["rouge1", "rouge2", "rougeL"], tokenizer=Cut())
+    bleu = sacrebleu.BLEU(effective_order=True, tokenize="none", smooth_method="exp")
+    drawn = random.Random(7)
+    words = ["the", "cat", "sat", "on", "mat", *"今天天气很好去公园", ",", "。", "3.5"]
+    for _ in range(200):
+        answer, reference = (" ".join(drawn.choices(words, k=drawn.randint(1, 20))) for _ in range(2))
+        found, wanted = metrics.overlap(answer, reference), rouge.score(reference, answer)
+        texts = [" ".join(metrics.tokens(text)) for text in (answer, reference)]
+        assert found["bleu4"] == pytest.approx(bleu.sentence_score(texts[0], texts[1:]).score / 100)
+        for own, theirs in (("rouge_1", "rouge1"), ("rouge_2", "rouge2"), ("rouge_l", "rougeL")):
+            assert found[own] == pytest.approx(wanted[theirs].fmeasure)
 
 
 def test_chinese_is_cut_into_characters_and_width_and_case_do_not_count() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,28 @@ async def test_a_hub_that_lies_makes_no_model_and_leaves_no_file(
     with anyio.fail_after(20):
         while blobs(platform):
             await anyio.sleep(0.05)
+
+
+async def test_a_template_or_a_tokenizer_that_attacks_makes_no_model(
+    platform: Platform, hub: Any, tmp_path: Path
+) -> None:
+    """Hostile inputs 27 and 28, from end to end: the version fails with the reason, and the next one is made."""
+    good = {file.name: file.read_bytes() for file in (tmp_path / "tiny").iterdir()}
+    tokenizer = json.loads(good["tokenizer.json"])
+    slow = {"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": ""}
+    bombs: list[tuple[str, bytes, str]] = [
+        ("chat_template.jinja", b"{{ lipsum.__globals__ }}", "it reaches for __globals__ in line 1"),
+        ("chat_template.jinja", b"{% for i in range(10 ** 9) %}x{% endfor %}", "range of more than"),
+        ("tokenizer.json", json.dumps({**tokenizer, "normalizer": slow}).encode(), "none of the known"),
+    ]
+    for name, content, why in bombs:
+        hub["files"].clear()
+        hub["files"].update({**good, name: content})
+        row = await imported(platform, source=f"hf:org/model@{COMMIT}")
+        assert (row.status, why in row.reason) == ("Fail", True), row.reason
+    hub["files"].clear()
+    hub["files"].update(good)
+    assert (await imported(platform, source=f"hf:org/model@{COMMIT}")).status == "Ready"
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [

@@ -1,0 +1,1 @@
+"""Batch inference: a model answers every line of a file."""
