@@ -8,8 +8,8 @@ READY  := $(VENV)/.ready
 TOGETHER ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-soak soak-serving soak-resume test-unit test-contract test-e2e test-outsiders check format docs bench bench-client \
-        bench-gateway clean
+.PHONY: help setup demo test test-soak soak-serving soak-resume soak-import test-unit test-contract test-e2e test-outsiders check format docs bench bench-client \
+        bench-gateway bench-dataset clean
 
 help: ## list the tasks
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -19,7 +19,7 @@ $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (a few minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[platform,train,images,dataset,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[platform,train,images,dataset,s3,dev]'
 	@touch $(READY)
 
 setup: $(READY) ## make .venv with everything for development
@@ -48,6 +48,9 @@ test-soak: $(READY) ## the long tests that `make test` leaves out
 soak-resume: $(READY) ## kill the trainer at a hundred random moments; KILLS=104
 	@SOAK_KILLS=$(or $(KILLS),104) nice $(BIN)/python -m pytest tests/soak/test_resume.py -m soak -s
 
+soak-import: $(READY) ## kill the server at sixty moments of imports; KILLS=60
+	@SOAK_KILLS=$(or $(KILLS),60) nice $(BIN)/python -m pytest tests/soak/test_soak_import.py -m soak -s
+
 soak-serving: $(READY) ## kill engines and the server under load; SECONDS=600
 	@SOAK_SECONDS=$(or $(SECONDS),600) $(BIN)/python -m pytest tests/soak/test_soak_serving.py -m soak -s
 
@@ -58,7 +61,7 @@ check: $(READY) ## format, lint, types, architecture
 	@$(BIN)/python docs/generate.py --check
 	@$(BIN)/python -m pytest tests/architecture
 
-bench: bench-client bench-gateway ## all benchmarks: also import, size, training loop
+bench: bench-client bench-gateway bench-dataset ## all benchmarks: also import, size, training loop
 	@$(BIN)/python benchmarks/import_time.py
 	@$(BIN)/python benchmarks/base_size.py
 	@$(BIN)/python benchmarks/training.py
@@ -68,6 +71,9 @@ bench-client: $(READY) ## CPU of the SDK for a call and an event, beside others
 
 bench-gateway: $(READY) ## CPU of the platform for a request and an event, beside nginx
 	@$(BIN)/python benchmarks/gateway.py
+
+bench-dataset: $(READY) ## CPU and memory of a pipeline of the Dataset, beside a plain loop; ROWS=200000
+	@$(BIN)/python benchmarks/dataset.py --rows $(or $(ROWS),200000) --near 100000,1000000
 
 docs: $(READY) ## write the generated tables of docs/reference
 	@$(BIN)/python docs/generate.py

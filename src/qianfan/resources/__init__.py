@@ -7,7 +7,9 @@ from importlib import import_module
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .console.account import Account as Account
+    from .console.batch_inference import BatchInference as BatchInference
     from .console.data import Data as Data
+    from .console.evaluation import Evaluation as Evaluation
     from .console.files import Files as Files
     from .console.finetune import FineTune as FineTune
     from .console.model import Model as Model
@@ -41,7 +43,9 @@ _NAMES = {
     "Messages": "llm.messages",
     "Role": "llm.messages",
     "Account": "console.account",
+    "BatchInference": "console.batch_inference",
     "Data": "console.data",
+    "Evaluation": "console.evaluation",
     "Files": "console.files",
     "FineTune": "console.finetune",
     "Model": "console.model",

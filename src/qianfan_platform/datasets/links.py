@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import time
 from typing import Final
 
 LIFE_S: Final = 24 * 3600
+_TIME: Final = re.compile(r"[0-9]{1,12}")  # more digits are no time, and some digits are no numbers
 
 
 def make(key: bytes, file_id: str, *, now: float | None = None) -> str:
@@ -18,7 +20,7 @@ def make(key: bytes, file_id: str, *, now: float | None = None) -> str:
 
 def holds(key: bytes, file_id: str, until: str, mark: str, *, now: float | None = None) -> bool:
     """True when the link was made here and its time is not over."""
-    if not until.isdigit() or int(until) < (time.time() if now is None else now):
+    if not _TIME.fullmatch(until) or int(until) < (time.time() if now is None else now):
         return False
     return hmac.compare_digest(_mark(key, file_id, int(until)), mark)
 

@@ -12,7 +12,7 @@ from qianfan.contract.enums import DataStorageType
 from qianfan.contract.times import plain
 from qianfan_platform.web import Call, Router, Visit
 
-from . import links, operations
+from . import buckets, links, operations, verdicts
 from .tables import Dataset, DatasetGroup
 
 router = Router()
@@ -21,19 +21,8 @@ UPLOAD_LIMIT = 5 * 1024**3  # bytes, as the cloud allows for an archive
 NEVER = -1
 
 
-def _storage(dataset: Dataset) -> dict[str, Any]:
-    path = f"/local/{dataset.public_id}"
-    return {
-        "storageId": dataset.storage_id or "local",
-        "storageName": dataset.storage_id or "local",
-        "storagePath": path,
-        "rawStoragePath": dataset.raw_path or f"{path}/",
-        "region": "local",
-    }
-
-
-def _version_info(dataset: Dataset, group: DatasetGroup) -> dict[str, Any]:
-    busy = 1 in (dataset.import_status, dataset.release_status, dataset.export_status)
+def _version_info(call: Call, dataset: Dataset, group: DatasetGroup) -> dict[str, Any]:
+    storage = buckets.storage(call.platform.objects, dataset)
     return {
         "id": dataset.id,
         "groupId": group.id,
@@ -46,34 +35,34 @@ def _version_info(dataset: Dataset, group: DatasetGroup) -> dict[str, Any]:
         "projectType": dataset.project_type,
         "templateType": dataset.template_type,
         "storageType": dataset.storage_type or DataStorageType.PublicBos.value,
-        "storage": _storage(dataset),
+        "storage": storage,
         "importStatus": dataset.import_status,
         "importProgress": dataset.import_progress,
         "importRecordCount": dataset.import_count,
-        "importErrorInfo": dataset.import_problems or None,
+        "importErrorInfo": verdicts.error_info(dataset),
         "exportStatus": dataset.export_status,
-        "exportProgress": 100 if dataset.export_status == 2 else 0,
+        "exportProgress": 100 if dataset.export_status == 2 else dataset.export_progress,
         "exportRecordCount": len(dataset.exports),
         "releaseStatus": dataset.release_status,
         "releaseProgress": 100 if dataset.release_status == 2 else 0,
         "releaseErrCode": 0,
-        "releaseStoragePath": f"/local/{dataset.public_id}/jsonl" if dataset.release_status == 2 else "",
+        "releaseStoragePath": f"{storage['storagePath']}/jsonl" if dataset.release_status == 2 else "",
         "entityCount": dataset.entity_count,
         "annotatedEntityCount": dataset.annotated_count,
-        "labelCount": 0,
+        "labelCount": dataset.label_count,
         "characterCount": dataset.character_count,
         "memorySize": round(dataset.size_bytes / 1e6, 6),
         "createTime": plain(dataset.created_at),
         "modifyTime": plain(dataset.content_at or dataset.created_at),
-        "remark": "",
+        "remark": dataset.description,
         "bmlDatasetId": "",
         "userId": dataset.owner_id,
         "errCode": None,
         "uniqueType": 0,
-        "isEnhancing": False,
-        "enhanceStatus": NEVER,
-        "hasEnhance": False,
-        "isSelfInstructEnhance": False,
+        "isEnhancing": dataset.enhance_status in (0, 1),
+        "enhanceStatus": dataset.enhance_status,
+        "hasEnhance": dataset.enhanced,
+        "isSelfInstructEnhance": dataset.enhance_status != NEVER,
         "etlStatus": 0,
         "hasEtl": False,
         "isPipelineEtl": False,
@@ -83,13 +72,20 @@ def _version_info(dataset: Dataset, group: DatasetGroup) -> dict[str, Any]:
         "hardSampleCount": 0,
         "promptOptimizeStatus": 0,
         "demandStatus": 0,
-        "progressDetail": {"pollAfter": POLL_AFTER_S} if busy else {},
+        "progressDetail": _progress(dataset),
     }
+
+
+def _progress(dataset: Dataset) -> dict[str, Any]:
+    told = verdicts.progress(dataset)
+    if 1 in (dataset.import_status, dataset.release_status, dataset.export_status):
+        return {**told, "pollAfter": POLL_AFTER_S}
+    return {**told, "reason": dataset.failure} if dataset.failure else told
 
 
 @router.v1(routes.DATASET_CREATE, bodies.CreateDataset)
 async def create(call: Call) -> Any:
-    dataset = await operations.create(call.tx, call.owner, call.body)  # type: ignore[arg-type]
+    dataset = await operations.create(call.tx, call.owner, call.body, call.platform.objects)  # type: ignore[arg-type]
     group = await operations.group_of(call.tx, dataset)
     return {
         "id": dataset.id,
@@ -106,7 +102,7 @@ async def create(call: Call) -> Any:
         "projectType": dataset.project_type,
         "templateType": dataset.template_type,
         "remark": "",
-        "storageInfo": _storage(dataset),
+        "storageInfo": buckets.storage(call.platform.objects, dataset),
         "importStatus": dataset.import_status,
         "importProgress": 0,
         "exportStatus": dataset.export_status,
@@ -123,7 +119,17 @@ async def create(call: Call) -> Any:
 @router.v1(routes.DATASET_IMPORT, bodies.ImportDataset)
 async def start_import(call: Call) -> Any:
     body = call.body
-    await operations.start_import(call.tx, call.owner, body["datasetId"], body["importFrom"], body["files"])
+    objects = call.platform.objects
+    await operations.start_import(
+        call.tx,
+        call.owner,
+        body["datasetId"],
+        body["importFrom"],
+        body["files"],
+        objects,
+        annotated=body.get("annotated", False),
+        bad_share=body.get("badShare", call.platform.settings.bad_share),
+    )
     return True
 
 
@@ -143,7 +149,7 @@ async def info(call: Call) -> Any:
         "name": group.name,
         "dataType": dataset.data_type,
         "isPublic": False,
-        "versionInfo": _version_info(dataset, group),
+        "versionInfo": _version_info(call, dataset, group),
     }
 
 
@@ -158,12 +164,13 @@ async def status_list(call: Call) -> Any:
             "releaseStatus": dataset.release_status,
             "releaseProgress": 100 if dataset.release_status == 2 else 0,
             "exportStatus": 255 if dataset.export_status == NEVER else dataset.export_status,
-            "exportProgress": 100 if dataset.export_status == 2 else 0,
-            "enhanceStatus": NEVER,
+            "exportProgress": 100 if dataset.export_status == 2 else dataset.export_progress,
+            "enhanceStatus": dataset.enhance_status,
             "etlStatus": 0,
-            "importErrorInfo": dataset.import_problems or None,
+            "importErrorInfo": verdicts.error_info(dataset),
             "entityCount": dataset.entity_count,
             "annotatedEntityCount": dataset.annotated_count,
+            "labelCount": dataset.label_count,
             "qcLabelErrStatus": False,
             "characterCount": dataset.character_count,
             "modifyTime": plain(dataset.content_at or dataset.created_at),
@@ -173,27 +180,28 @@ async def status_list(call: Call) -> Any:
 
 @router.v1(routes.DATASET_EXPORT, bodies.ExportDataset)
 async def start_export(call: Call) -> Any:
-    await operations.start_export(call.tx, call.owner, call.body["datasetId"])
+    body, objects = call.body, call.platform.objects
+    bucket = buckets.export_bucket(objects, call.owner, body.get("exportTo", 0), body.get("storageId"))
+    await operations.start_export(call.tx, call.owner, body["datasetId"], bucket, body.get("exportType", 1))
     return True
 
 
 @router.v1(routes.DATASET_EXPORT_RECORD, bodies.DatasetRef, write=False)
 async def export_records(call: Call) -> Any:
     dataset = await operations.get(call.tx, call.owner, call.body["datasetId"])
-    key: bytes = call.platform.link_key
     return [
         {
             "id": record["id"],
             "creatorName": "",
-            "storageId": "local",
-            "storagePath": f"/local/{record['file']}",
+            "storageId": record.get("bucket", "local"),
+            "storagePath": f"/{record['key']}" if "key" in record else f"/local/{record['file']}",
             "size": round(record["size"] / 1e6, 6),
             "exportFormat": 0,
-            "exportType": 1,
-            "exportTo": 0,
+            "exportType": record.get("kind", 1),
+            "exportTo": 1 if "key" in record else 0,
             "status": 2,
             "recordNum": record["records"],
-            "downloadUrl": f"{call.base_url}/v2/files/{record['file']}?{links.make(key, record['file'])}",
+            "downloadUrl": _link(call, record["file"]),
             "startTime": plain(datetime.fromisoformat(record["started"])),
             "finishTime": plain(datetime.fromisoformat(record["finished"])),
         }
@@ -209,35 +217,32 @@ async def delete(call: Call) -> Any:
 @router.v1(routes.DATASET_IMPORT_ERROR_DETAIL, bodies.ImportErrorRef, write=False)
 async def import_error_detail(call: Call) -> Any:
     dataset = await operations.get(call.tx, call.owner, call.body["datasetId"])
-    wanted = call.body.get("errCode")
-    content = [
-        {
-            "sequence": number,
-            "sampleFileName": problem["source"],
-            "sampleName": problem["source"],
-            "textLocation": f"line {problem['line']}",
-            "textContent": problem["what"],
-        }
-        for number, problem in enumerate(dataset.import_problems, 1)
-        if wanted is None or problem["code"] == wanted
-    ]
+    kept = verdicts.quarantine(dataset)
     return {
         "dataType": "file",
-        "downloadUrl": "",
+        "downloadUrl": _link(call, kept) if kept else "",
         "isZip": 0,
         "projectType": dataset.project_type,
-        "content": content,
+        "content": verdicts.content(dataset, call.body.get("errCode")),
     }
+
+
+def _link(call: Call, file_id: str) -> str:
+    """Where the file can be had for a day, without a signature."""
+    return f"{call.base_url}/v2/files/{file_id}?{links.make(call.platform.link_key, file_id)}"
 
 
 @router.raw("/v2/files", methods=["POST"])
 async def upload(visit: Visit) -> Any:
-    """Take a file as the raw body; answer the path that the dataset import takes."""
+    """Take a file as the raw body; answer the path that the dataset import takes.
+
+    once=1: the import that takes it removes it when it has ended; others stay, to be imported again."""
     kept = await visit.platform.files.put(
         visit.request.stream(),
         name=visit.query.get("name", "")[:200],
         limit=UPLOAD_LIMIT,
         owner=visit.owner,
+        once=visit.query.get("once") == "1",
     )
     return {
         "path": f"{operations.LOCAL_PREFIX}{kept.id}",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey
+from sqlalchemy import ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from qianfan.contract.enums import DataExportStatus, DataImportStatus, DataReleaseStatus
-from qianfan_platform.store import Json, Row, UtcTime
+from qianfan_platform.store import Base, Json, Row, UtcTime
 
 
 class DatasetGroup(Row):
@@ -39,12 +39,13 @@ class Dataset(Row):
 
     import_status: Mapped[int] = mapped_column(default=DataImportStatus.NotStarted.value)
     import_progress: Mapped[int] = mapped_column(default=0)  # percent
-    import_problems: Mapped[Any] = mapped_column(
-        Json, default=list
-    )  # [{code, source, line, field, what, fix}]
+    import_problems: Mapped[Any] = mapped_column(Json, default=list)  # of imports before `import_report` was
     import_count: Mapped[int] = mapped_column(default=0)
+    # What the last import said of its lines, as `reading.Report`; `quarantine`: the file of the refused ones.
+    import_report: Mapped[Any] = mapped_column(Json, default=dict, server_default="{}")
     release_status: Mapped[int] = mapped_column(default=DataReleaseStatus.NotStarted.value)
     export_status: Mapped[int] = mapped_column(default=DataExportStatus.NotStarted.value)
+    export_progress: Mapped[int] = mapped_column(default=0, server_default="0")  # percent
     exports: Mapped[Any] = mapped_column(Json, default=list)  # [{id, file, size, records, started, finished}]
 
     file_id: Mapped[str | None]
@@ -53,3 +54,31 @@ class Dataset(Row):
     character_count: Mapped[int] = mapped_column(default=0)
     size_bytes: Mapped[int] = mapped_column(default=0)
     content_at: Mapped[datetime | None] = mapped_column(UtcTime)  # when the content last changed
+    failure: Mapped[str] = mapped_column(default="", server_default="")  # of its newest release or export
+    label_count: Mapped[int] = mapped_column(default=0, server_default="0")
+    # One for each import, in order: [{entities, at: ISO, pack: the file of its pictures}].
+    batches: Mapped[Any] = mapped_column(Json, default=list, server_default="[]")
+    changes: Mapped[int] = mapped_column(default=0, server_default="0")  # counts those of single entities
+    description: Mapped[str] = mapped_column(default="", server_default="")
+    # Of its newest augmentation, as source or destination: an AugmentationStatus, -1 for none yet.
+    enhance_status: Mapped[int] = mapped_column(default=-1, server_default="-1")
+    enhanced: Mapped[bool] = mapped_column(default=False, server_default="0")  # one has been finished
+
+
+class EntityChange(Base):
+    """What became of one entity since it was imported. It lies over the content until it is baked into it.
+
+    A baked row stays: a deletion as the gap in the numbers, an annotation for its time."""
+
+    __tablename__ = "dataset_entity_change"
+    __table_args__ = (UniqueConstraint("dataset_id", "number"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    dataset_id: Mapped[int] = mapped_column(ForeignKey("dataset.id", ondelete="CASCADE"))
+    number: Mapped[int]  # of the entity among all that were ever imported, from 0; never given twice
+    deleted: Mapped[bool] = mapped_column(default=False)
+    content: Mapped[Any] = mapped_column(Json, nullable=True)  # the record in place of the imported one
+    annotated: Mapped[bool] = mapped_column(default=False)  # whether `content` is
+    annotated_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    baked: Mapped[bool] = mapped_column(default=False)  # the content of the dataset has it
+    revision: Mapped[int]  # `Dataset.changes` when this was written

@@ -21,6 +21,7 @@ from qianfan.contract.errors import Fault
 from qianfan_platform.platform import Platform
 from qianfan_platform.store import Tx
 
+from .contents import settled
 from .tables import Dataset
 
 TEMPLATES: Final = {
@@ -87,8 +88,7 @@ async def mix(
     into.parent.mkdir(parents=True, exist_ok=True)
     with closing(await asyncio.to_thread(into.open, "wb")) as out:
         for place, share in enumerate(shares):
-            async with platform.store.reading() as tx:
-                dataset = await tx.one(Dataset, share.dataset_id, noun="dataset")
+            dataset = await settled(platform, share.dataset_id)
             if dataset.file_id is None:
                 raise Fault(errors.BAD_DATASET, f"dataset {share.dataset_id} has lost its content")
             content = await platform.files.local(dataset.file_id)

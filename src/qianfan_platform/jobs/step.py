@@ -30,6 +30,7 @@ class Step:
         self.ended: JobState | None = None  # set once a commit has ended the job
         if job.cancel_requested:
             self.cancelled.set()
+        self.attempt = job.fence  # how often the job was claimed, from 1: no two runs of it have the same
         self._fence = job.fence
         self._lease_s = lease_s
         self._failing: str | None = None  # the reason, while `on_failure` runs

@@ -22,7 +22,9 @@ from .tables import Job, JobState
 
 logger = logging.getLogger(__name__)
 
-SLOTS: Final[Mapping[str, int]] = MappingProxyType({"general": 4, "train": 1, "serve": 4, "evaluate": 2})
+SLOTS: Final[Mapping[str, int]] = MappingProxyType(
+    {"general": 4, "train": 1, "serve": 4, "evaluate": 2, "augment": 2}
+)
 LOOK_S = 0.5  # how often a worker looks for what other processes did
 IDLE_S = 10.0  # the same for a worker that has the database to itself and nothing to do
 STOP_S = 10.0  # how long handlers may take to unwind

@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from qianfan.contract.errors import Fault
-from qianfan_platform.files.fetch import Allow, Answer, fetch, forbidden, request
+from qianfan_platform.files.addresses import forbidden
+from qianfan_platform.files.fetch import Allow, Answer, fetch, request
 
 pytestmark = pytest.mark.anyio
 

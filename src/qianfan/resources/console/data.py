@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from qianfan.contract import routes
@@ -17,6 +18,7 @@ from qianfan.contract.enums import (
 from qianfan.errors import InvalidArgumentError
 from qianfan.transport.call import Call
 
+from .data_v2 import DataV2
 from .utils import console_call
 
 TEXT_ENTITIES = 2  # entityType of a cleaning task
@@ -26,6 +28,8 @@ class Data:
     """Datasets of the platform. Each method sends one request; `await Data.method.aio(...)` for asyncio.
 
     Extra keywords are for the transport (`ak`, `sk`, `retry_count`, …); none goes into the body."""
+
+    V2 = DataV2
 
     @console_call
     def create_bare_dataset(
@@ -81,20 +85,24 @@ class Data:
         dataset_id: int | str,
         is_annotated: bool,
         import_source: DataSourceType,
-        file_url: str,
+        file_url: str | Sequence[str],
         **kwargs: Any,
     ) -> Call:
         """Import a file; look at `get_dataset_info` until `result.versionInfo.importStatus` is 2.
 
-        file_url: `bos:/bucket/path` (PrivateBos), or the address of an archive (SharedZipUrl)."""
+        file_url: `bos:/bucket/path` (PrivateBos), or the address of an archive (SharedZipUrl); or up to 100. bad_share (a further
+        keyword, of this platform only): 0 to 1, the share of bad records up to which the others are taken."""
         if not file_url:
             raise InvalidArgumentError("file_url is empty", advice="as in bos:/bucket/folder/data.jsonl")
         body = {
             "datasetId": dataset_id,
             "annotated": is_annotated,
             "importFrom": import_source,
-            "files": [file_url],
+            "files": [file_url] if isinstance(file_url, str) else list(file_url),
         }
+        if (share := kwargs.get("bad_share")) is not None:
+            _within("bad_share", share, 0, 1)
+            body["badShare"] = share
         return Call(routes.DATASET_IMPORT, body, creates=True)
 
     @console_call
@@ -263,10 +271,12 @@ class Data:
         similarity_threshold: float,
         **kwargs: Any,
     ) -> Call:
-        """Have a model write more records after the pattern of a dataset.
+        """Have a model write more records after the pattern of a dataset; the id of the task is at `result`.
 
-        num_seed_fewshot: 1 to 10 samples shown at once. num_instances_to_generate: 1 to 5000.
-        similarity_threshold: 0 to 1, a new record must be less like the others. ValueError outside."""
+        service_url: the endpoint of your own service, or a model's. num_seed_fewshot: 1 to 10 samples shown at
+        once. num_instances_to_generate: 1 to 5000. similarity_threshold: 0 to 1, a new record must be less like
+        the others. ValueError outside. dev_api_id (a further keyword): the number of a model, as published clients
+        from 0.3.12 on send it in place of service_name and service_url."""
         _within("num_seed_fewshot", num_seed_fewshot, 1, 10)
         _within("num_instances_to_generate", num_instances_to_generate, 1, 5000)
         _within("similarity_threshold", similarity_threshold, 0, 1)
@@ -282,6 +292,9 @@ class Data:
             "numInstancesToGenerate": num_instances_to_generate,
             "similarityThreshold": similarity_threshold,
         }
+        if (number := kwargs.get("dev_api_id")) is not None:
+            body = {name: value for name, value in body.items() if name not in ("serviceName", "serviceUrl")}
+            body["devApiId"] = number
         return Call(routes.ENHANCE_CREATE, body, creates=True)
 
     @console_call
@@ -310,6 +323,11 @@ class Data:
     def get_dataset_augmenting_task_info(cls, /, task_id: int | str, **kwargs: Any) -> Call:
         """One augmentation task: `result.status`."""
         return Call(routes.ENHANCE_DETAIL, {"taskId": task_id})
+
+    @console_call
+    def stop_dataset_augmenting_task(cls, /, task_id: int | str, **kwargs: Any) -> Call:
+        """Stop an augmentation task; its destination stays as it was. Of this platform only."""
+        return Call(routes.ENHANCE_STOP, {"taskId": task_id})
 
     @console_call
     def delete_dataset_augmenting_task(cls, /, task_ids: list[Any], **kwargs: Any) -> Call:

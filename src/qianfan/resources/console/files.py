@@ -19,29 +19,36 @@ class Files:
     """Files of the platform."""
 
     @classmethod
-    def upload(cls, source: str | Path | bytes, name: str | None = None, **kwargs: Any) -> QfResponse:
+    def upload(
+        cls, source: str | Path | bytes, name: str | None = None, *, once: bool = False, **kwargs: Any
+    ) -> QfResponse:
         """Send a file, or bytes; `result.path` is `bos:/local/<file id>`, which `create_data_import_task` takes.
 
-        A file is read while it is sent. `result` has `id`, `size` (bytes) and `sha256`, too.
+        once: the import that takes it removes it when it has ended. A file is read while it is sent. `result` has `id`, `size` (bytes) and `sha256`, too.
         Raises StorageNeeded where the platform takes no uploads."""
         source = _content(source)
         try:
-            return cls._upload(source, name=_name(source, name), **_patient(source, kwargs))
+            return cls._upload(source, name=_name(source, name), once=once, **_patient(source, kwargs))
         except RequestError as error:
             raise _explained(error) from None
 
     @classmethod
-    async def aupload(cls, source: str | Path | bytes, name: str | None = None, **kwargs: Any) -> QfResponse:
+    async def aupload(
+        cls, source: str | Path | bytes, name: str | None = None, *, once: bool = False, **kwargs: Any
+    ) -> QfResponse:
         """The same for asyncio."""
         source = _content(source)
         try:
-            return await cls._upload.aio(source, name=_name(source, name), **_patient(source, kwargs))
+            return await cls._upload.aio(
+                source, name=_name(source, name), once=once, **_patient(source, kwargs)
+            )
         except RequestError as error:
             raise _explained(error) from None
 
     @console_call
-    def _upload(cls, /, source: Path | bytes, name: str) -> Call:
-        return Call(routes.FILE_UPLOAD, query={"name": name}, content=source, creates=True)
+    def _upload(cls, /, source: Path | bytes, name: str, once: bool) -> Call:
+        query = {"name": name, "once": "1"} if once else {"name": name}
+        return Call(routes.FILE_UPLOAD, query=query, content=source, creates=True)
 
 
 def _content(source: str | Path | bytes) -> Path | bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from qianfan.contract import routes
@@ -180,6 +181,27 @@ class ModelV2:
     def delete_model_comp_task(cls, /, model_comp_task_id: str, **kwargs: Any) -> Call:
         """Delete a compression."""
         return Call(routes.MODEL_V2_DELETE_COMPRESSION, {**kwargs, "modelCompTaskId": model_comp_task_id})
+
+    @console_call
+    def set_model_gate(
+        cls, /, model_set_id: int | str, baseline: int | str, at: Sequence[str] = ("deploy",), **kwargs: Any
+    ) -> Call:
+        """What a version must be shown to be before it is deployed, or published into this set. Of this platform only.
+
+        baseline: a version or a preset, by id or name. at: deploy, publish, or both. Keywords: rule (`better`, `not
+        worse`), metric, margin, confidence, fewest (rows), datasetId."""
+        body = {**kwargs, "modelSetId": model_set_id, "baseline": baseline, "at": list(at)}
+        return Call(routes.MODEL_GATE_SET, body)
+
+    @console_call
+    def describe_model_gate(cls, /, model_set_id: int | str, **kwargs: Any) -> Call:
+        """`result.gate` of a set, null when it has none. Of this platform only."""
+        return Call(routes.MODEL_GATE_DESCRIBE, {**kwargs, "modelSetId": model_set_id})
+
+    @console_call
+    def delete_model_gate(cls, /, model_set_id: int | str, **kwargs: Any) -> Call:
+        """Take the gate of a set away. Of this platform only."""
+        return Call(routes.MODEL_GATE_DELETE, {**kwargs, "modelSetId": model_set_id})
 
 
 def _page(marker: str | None, max_keys: int | None, page_reverse: bool | None) -> dict[str, Any]:
