@@ -54,6 +54,7 @@ class DirectoryFiles:
         name: str = "",
         limit: int | None = None,
         owner: int = 0,
+        once: bool = False,
     ) -> FileRef:
         """Keep bytes as they come. limit: bytes. Raises Fault when too large or the disk is full."""
         draft = self._draft()
@@ -70,19 +71,22 @@ class DirectoryFiles:
                     await asyncio.to_thread(_durable, file)
                 finally:
                     file.close()
-                ref = FileRef(new_file_id(), digest.hexdigest(), size, display_name(name), owner)
+                ref = FileRef(new_file_id(), digest.hexdigest(), size, display_name(name), owner, once=once)
                 await asyncio.to_thread(self._keep, draft, ref, None)
         finally:
             _remove(draft)
         return ref
 
-    async def put_path(self, path: Path, *, name: str = "", move: bool = False, owner: int = 0) -> FileRef:
+    async def put_path(
+        self, path: Path, *, name: str = "", move: bool = False, owner: int = 0, ident: str | None = None
+    ) -> FileRef:
         """Keep a file, or a folder with all its files. move: take it away from `path`.
 
-        Raises Fault for links, devices and the like, which are never kept."""
+        ident: the id of a file that is kept, chosen before (`derived_id`), so that whoever comes after a crash can
+        `delete` what may have been kept, or only begun. Raises Fault for links, devices and the like."""
         shown = display_name(name or path.name)
         with self._writing():
-            return await asyncio.to_thread(self._put_path, path, shown, move, owner)
+            return await asyncio.to_thread(self._put_path, path, shown, move, owner, ident)
 
     async def local(self, ident: str, *, owner: int | None = None) -> Path:
         """Where the blob lies, to be read only. Its hash is checked when this process first asks, and again
@@ -109,13 +113,16 @@ class DirectoryFiles:
         return (await asyncio.to_thread(self._page, ident, owner))[0]
 
     async def delete(self, ident: str) -> None:
-        """Forget the blob; a missing one is no error."""
+        """Forget the blob, and what was begun of one under an id chosen before; a missing one is no error."""
         path = self._place(checked_id(ident))
         self._checked.pop(ident, None)
 
         def work() -> None:
             _page_of(path).unlink(missing_ok=True)  # first: from now on it does not exist
             _remove(path)
+            draft = self._incoming / ident
+            for begun in (draft, _page_of(draft)):
+                _remove(begun)
 
         with self._writing():
             await asyncio.to_thread(work)
@@ -135,8 +142,8 @@ class DirectoryFiles:
         except OSError as error:
             raise cannot_write(error, self.root) from error
 
-    def _put_path(self, path: Path, name: str, move: bool, owner: int) -> FileRef:
-        draft = self._draft()
+    def _put_path(self, path: Path, name: str, move: bool, owner: int, ident: str | None) -> FileRef:
+        draft = self._draft() if ident is None else self._incoming / checked_id(ident)
         moved = False
         try:
             if not path.exists() and not path.is_symlink():
@@ -152,7 +159,7 @@ class DirectoryFiles:
                             for one in inside}  # fmt: skip
                 if not inside:
                     draft.mkdir()
-            ref = _reference(manifest, name, owner, folder=draft.is_dir())
+            ref = _reference(manifest, name, owner, folder=draft.is_dir(), ident=ident)
             self._keep(draft, ref, manifest if ref.folder else None)
         except BaseException:
             if moved and draft.exists():
@@ -167,7 +174,7 @@ class DirectoryFiles:
     def _keep(self, draft: Path, ref: FileRef, manifest: Manifest | None) -> None:
         place = self._place(ref.id)
         place.parent.mkdir(exist_ok=True)
-        page = self._draft()
+        page = _page_of(draft)
         try:
             with _create(page) as file:
                 file.write(json.dumps({**asdict(ref), "files": manifest}, ensure_ascii=False).encode())
@@ -288,10 +295,12 @@ def _copy(source: Path, target: Path) -> dict[str, Any]:
     return {"size": size, "sha256": digest.hexdigest()}
 
 
-def _reference(manifest: Manifest, name: str, owner: int, *, folder: bool) -> FileRef:
+def _reference(
+    manifest: Manifest, name: str, owner: int, *, folder: bool, ident: str | None = None
+) -> FileRef:
     size = sum(file["size"] for file in manifest.values())
     sha256 = _manifest_hash(manifest) if folder else manifest[""]["sha256"]
-    return FileRef(new_file_id(), sha256, size, name, owner, folder)
+    return FileRef(ident or new_file_id(), sha256, size, name, owner, folder)
 
 
 def _manifest_hash(manifest: Manifest) -> str:

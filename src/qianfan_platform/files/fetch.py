@@ -13,56 +13,40 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin
 
-from qianfan.contract.errors import CONSOLE_PARAMETER, Fault
+from qianfan.contract.errors import Fault
+
+from .addresses import PORTS, Allow, ascii_host, checked_url, forbidden, refused
 
 MAX_REDIRECTS: Final = 5
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
 _BLOCK: Final = 256 * 1024
-_PORTS: Final = {"http": 80, "https": 443}
-_NAME: Final = re.compile(r"(?!.*\.\.)[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
+_PATIENCE_S: Final = 60.0  # of silence, and of a slow server, before it is left
+_SLOWEST: Final = 1024  # bytes a second
 _SAFE_FILE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Allow:
-    """Hosts that may be fetched from though their address is private: (host, port), port None for any."""
-
-    hosts: frozenset[tuple[str, int | None]] = frozenset()
-
-    @classmethod
-    def parse(cls, texts: Iterable[str]) -> Allow:
-        """From `HOST` or `HOST:PORT`; IPv6 in brackets. Raises ValueError."""
-        found = set()
-        for text in texts:
-            try:
-                parts = urlsplit(f"//{text}")
-                if not parts.hostname or parts.path or parts.query or "@" in text:
-                    raise ValueError
-                found.add((parts.hostname, parts.port))
-            except ValueError:
-                raise ValueError(f"{text!r} is not HOST or HOST:PORT") from None
-        return cls(frozenset(found))
-
-    def has(self, host: str, port: int) -> bool:
-        """Whether this host and port were allowed by name."""
-        return (host, None) in self.hosts or (host, port) in self.hosts
-
-
-async def fetch(url: str, into: Path, *, allow: Allow, limit_bytes: int, timeout_s: float) -> Path:
+async def fetch(
+    url: str,
+    into: Path,
+    *,
+    allow: Allow,
+    limit_bytes: int,
+    timeout_s: float,
+    patience_s: float = _PATIENCE_S,
+) -> Path:
     """Download `url` with GET; returns where it lies.
 
     into: the file to write, or an existing folder (then the URL's last part names the file). timeout_s: for
-    all of it, redirects and names included. Raises Fault, which names the rule; nothing is left behind."""
-    download = _Download(allow, limit_bytes, time.monotonic() + timeout_s, timeout_s)
+    all of it, redirects and names included. patience_s: for the head of an answer, for silence, and for a server
+    that sends less than 1 KiB a second. Raises Fault, which names the rule; nothing is left behind."""
+    download = _Download(allow, limit_bytes, timeout_s, patience_s)
     try:
         return await asyncio.to_thread(download.run, url, into)
     finally:
@@ -91,83 +75,25 @@ async def request(
     """Ask a server through the same gate; any status is an answer.
 
     Redirects are not followed: they could carry a credential to where it does not belong. Raises Fault."""
-    visit = _Request(allow, limit_bytes, time.monotonic() + timeout_s, timeout_s)
+    visit = _Request(allow, limit_bytes, timeout_s)
     try:
         return await asyncio.to_thread(visit.run, method, url, dict(headers or {}), body)
     finally:
         visit.abort()
 
 
-def _refused(parts: SplitResult | None, why: str, advice: str = "check the URL") -> Fault:
-    # The query is left out: it may hold a signature.
-    where = f"{parts.scheme}://{parts.hostname or ''}{parts.path}"[:200] if parts else "the URL"
-    return Fault(CONSOLE_PARAMETER, f"{ascii(where)[1:-1]} cannot be fetched: {why}", advice)
-
-
-def checked_url(url: str) -> SplitResult:
-    """The parts of a URL that may be fetched as far as its text tells. Raises Fault."""
-    if len(url) > 8192 or any(ord(mark) <= 0x20 or ord(mark) == 0x7F for mark in url) or "\\" in url:
-        raise _refused(None, "it has spaces, control characters or backslashes, or is too long")
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise _refused(None, "it is not well formed") from None
-    if parts.scheme not in _PORTS:
-        raise _refused(None, "only http and https are fetched")
-    if "@" in parts.netloc:
-        raise _refused(None, "it holds a user name or password", "leave credentials out of the URL")
-    if "#" in url:
-        raise _refused(parts, "it has a fragment")
-    host = parts.hostname or ""
-    if not (_NAME.fullmatch(_ascii(host)) or _literal(host)) or port == 0:
-        raise _refused(None, "its host or port is not valid")
-    return parts
-
-
-def _ascii(host: str) -> str:
-    try:
-        return host.encode("idna").decode() if not host.isascii() else host
-    except UnicodeError:
-        return ""
-
-
-def _literal(host: str) -> Address | None:
-    try:
-        return None if "%" in host else ipaddress.ip_address(host)
-    except ValueError:
-        return None
-
-
-def forbidden(address: Address) -> str | None:
-    """Why an address must not be reached, such as `loopback`; None when it is a public one."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
-        if inner is None and (address in _NAT64 or int(address) >> 32 == 0):
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None and int(address) > 1:
-            return forbidden(inner)
-    for word, holds in (
-        ("loopback", address.is_loopback),
-        ("link-local", address.is_link_local),
-        ("unspecified", address.is_unspecified),
-        ("multicast", address.is_multicast),
-        ("private", address.is_private),
-        ("reserved", address.is_reserved or not address.is_global),
-    ):
-        if holds:
-            return word
-    return None
-
-
 class _Visit:
     """What is done with a server, in a thread; `abort` from outside ends it at once."""
 
-    def __init__(self, allow: Allow, limit_bytes: int, deadline: float, timeout_s: float) -> None:
+    def __init__(
+        self, allow: Allow, limit_bytes: int, timeout_s: float, patience_s: float | None = None
+    ) -> None:
         self._allow = allow
         self._limit = limit_bytes
-        self._deadline = deadline
+        self._deadline = time.monotonic() + timeout_s
         self._timeout_s = timeout_s
+        self._patience_s = min(timeout_s if patience_s is None else patience_s, timeout_s)
+        self._slow = False
         self._socket: socket.socket | None = None
         self._aborted = threading.Event()
 
@@ -178,31 +104,44 @@ class _Visit:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
 
-    def _watched(self, work: Callable[[], T], where: Callable[[], SplitResult]) -> T:
-        """The result of `work`; what goes wrong is told as a Fault about the URL that `where` gives."""
+    def _give_up(self) -> None:
+        self._slow = True
+        self.abort()
+
+    @contextlib.contextmanager
+    def _ended_after(self, seconds: float, end: Callable[[], None]) -> Iterator[None]:
         # A server may send a byte a second for ever: no timeout of a single read would notice.
-        watchdog = threading.Timer(max(self._deadline - time.monotonic(), 0), self.abort)
+        watchdog = threading.Timer(max(seconds, 0), end)
         watchdog.daemon = True
         watchdog.start()
         try:
-            return work()
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise self._failed(where(), error) from None
+            yield
         finally:
             watchdog.cancel()
 
+    def _watched(self, work: Callable[[], T], where: Callable[[], SplitResult]) -> T:
+        """The result of `work`; what goes wrong is told as a Fault about the URL that `where` gives."""
+        with self._ended_after(self._deadline - time.monotonic(), self.abort):
+            try:
+                return work()
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                raise self._failed(where(), error) from None
+
     def _failed(self, parts: SplitResult, error: Exception) -> Fault:
-        if time.monotonic() >= self._deadline or isinstance(error, TimeoutError):
-            return _refused(
-                parts, f"it took longer than {self._timeout_s:g} s", "try again, or use a faster server"
-            )
+        late = time.monotonic() >= self._deadline
+        if late or (self._aborted.is_set() and not self._slow):
+            why = f"it took longer than {self._timeout_s:g} s"
+            return refused(parts, why, "try again, or use a faster server")
+        if self._slow or isinstance(error, TimeoutError):
+            why = f"the server was silent, or sent less than {_SLOWEST} bytes a second, for {self._patience_s:g} s"
+            return refused(parts, why, "try again, or use a faster server")
         if isinstance(error, http.client.IncompleteRead):
-            return _refused(parts, "the server sent less than it announced", "try again")
+            return refused(parts, "the server sent less than it announced", "try again")
         if isinstance(error, ssl.SSLCertVerificationError):
-            return _refused(parts, f"its certificate does not hold ({error.verify_message})")
+            return refused(parts, f"its certificate does not hold ({error.verify_message})")
         if isinstance(error, socket.gaierror):
-            return _refused(parts, "its host name is not known")
-        return _refused(
+            return refused(parts, "its host name is not known")
+        return refused(
             parts, f"the connection failed ({getattr(error, 'strerror', None) or type(error).__name__})"
         )
 
@@ -211,18 +150,20 @@ class _Visit:
         self, parts: SplitResult, method: str, headers: Mapping[str, str], body: bytes
     ) -> Iterator[http.client.HTTPResponse]:
         """The answer of one server to one request."""
-        host = _ascii(parts.hostname or "")
-        port = parts.port or _PORTS[parts.scheme]
+        host = ascii_host(parts.hostname or "")
+        port = parts.port or PORTS[parts.scheme]
         connection = _Pinned(self, parts.scheme, host, port, self._addresses(parts, host, port))
         try:
             path = parts.path or "/"
             target = f"{path}?{parts.query}" if parts.query else path
             if not target.isascii():
-                raise _refused(parts, "its path is not percent-encoded")
+                raise refused(parts, "its path is not percent-encoded")
             own = {"Accept-Encoding": "identity", "User-Agent": "open-qianfan"}
-            connection.request(method, target, body=body or None, headers={**headers, **own})
+            with self._ended_after(self._patience_s, self._give_up):
+                connection.request(method, target, body=body or None, headers={**headers, **own})
+                answer = connection.getresponse()
             # Closed by us: once the answer ends with the connection, nobody else holds its socket.
-            with contextlib.closing(connection.getresponse()) as response:
+            with contextlib.closing(answer) as response:
                 yield response
         finally:
             connection.close()
@@ -231,14 +172,19 @@ class _Visit:
     def _blocks(self, parts: SplitResult, response: http.client.HTTPResponse) -> Iterator[bytes]:
         """The body as it comes, at most the limit, and whole."""
         if (response.getheader("Content-Encoding") or "identity").lower() != "identity":
-            raise _refused(parts, "the server compressed the answer unasked")
+            raise refused(parts, "the server compressed the answer unasked")
         if response.length is not None and response.length > self._limit:
             raise self._too_large(parts)
-        size = 0
+        size = lately = 0
+        since = time.monotonic()
         while block := response.read1(_BLOCK):
-            size += len(block)
+            size, lately = size + len(block), lately + len(block)
             if size > self._limit:
                 raise self._too_large(parts)
+            if (span := time.monotonic() - since) >= self._patience_s:
+                if lately < _SLOWEST * span:
+                    self._give_up()
+                since, lately = time.monotonic(), 0
             if self._aborted.is_set():
                 raise TimeoutError
             yield block
@@ -248,7 +194,7 @@ class _Visit:
             raise http.client.IncompleteRead(b"", response.length)
 
     def _too_large(self, parts: SplitResult) -> Fault:
-        return _refused(parts, f"it is larger than {self._limit} bytes", "split it, or upload it as a file")
+        return refused(parts, f"it is larger than {self._limit} bytes", "split it, or upload it as a file")
 
     def _addresses(self, parts: SplitResult, host: str, port: int) -> list[Any]:
         """What the name stands for; every address is judged, and only these are connected to."""
@@ -258,7 +204,7 @@ class _Visit:
                 address = ipaddress.ip_address(str(entry[4][0]).split("%")[0])
                 why = forbidden(address)
                 if why is not None:
-                    raise _refused(
+                    raise refused(
                         parts,
                         f"its host leads to {address}, which is a {why} address",
                         f"an operator can allow it: --allow-fetch {host}:{port}",
@@ -273,7 +219,7 @@ class _Visit:
             if left <= 0 or self._aborted.is_set():
                 raise TimeoutError
             plain = socket.socket(family, kind, protocol)
-            plain.settimeout(left)
+            plain.settimeout(min(left, self._patience_s))
             self._socket = plain
             try:
                 plain.connect(address)
@@ -318,9 +264,9 @@ class _Download(_Visit):
                     return onward
                 following = checked_url(urljoin(parts.geturl(), onward))
                 if parts.scheme == "https" and following.scheme == "http":
-                    raise _refused(following, "a redirect leads from https to http")
+                    raise refused(following, "a redirect leads from https to http")
                 parts = following
-            raise _refused(parts, f"more than {MAX_REDIRECTS} redirects")
+            raise refused(parts, f"more than {MAX_REDIRECTS} redirects")
 
         return self._watched(follow, lambda: parts)
 
@@ -330,10 +276,10 @@ class _Download(_Visit):
             if response.status in _REDIRECTS:
                 onward = response.getheader("Location")
                 if not onward:
-                    raise _refused(parts, "a redirect without a target")
+                    raise refused(parts, "a redirect without a target")
                 return onward
             if response.status != 200:
-                raise _refused(parts, f"the server answered HTTP {response.status}")
+                raise refused(parts, f"the server answered HTTP {response.status}")
             return self._save(parts, response, into)
 
     def _save(self, parts: SplitResult, response: http.client.HTTPResponse, into: Path) -> Path:
@@ -357,7 +303,7 @@ class _Pinned(http.client.HTTPConnection):
 
     def __init__(self, visit: _Visit, scheme: str, host: str, port: int, addresses: list[Any]) -> None:
         super().__init__(host, port)
-        self.default_port = _PORTS[scheme]
+        self.default_port = PORTS[scheme]
         self._visit = visit
         self._scheme = scheme
         self._addresses = addresses

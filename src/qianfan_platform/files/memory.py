@@ -40,6 +40,7 @@ class MemoryFiles:
         name: str = "",
         limit: int | None = None,
         owner: int = 0,
+        once: bool = False,
     ) -> FileRef:
         """Keep bytes as they come. limit: bytes."""
         content = bytearray()
@@ -54,13 +55,15 @@ class MemoryFiles:
             raise too_large(limit)
         whole = bytes(content)
         digest = hashlib.sha256(whole).hexdigest()
-        ref = FileRef(new_file_id(), digest, len(whole), display_name(name), owner)
+        ref = FileRef(new_file_id(), digest, len(whole), display_name(name), owner, once=once)
         self._kept[ref.id] = (ref, whole)
         return ref
 
-    async def put_path(self, path: Path, *, name: str = "", move: bool = False, owner: int = 0) -> FileRef:
+    async def put_path(
+        self, path: Path, *, name: str = "", move: bool = False, owner: int = 0, ident: str | None = None
+    ) -> FileRef:
         """Keep a file in memory, or a folder in the temporary folder."""
-        ref = await self._folders.put_path(path, name=name, move=move, owner=owner)
+        ref = await self._folders.put_path(path, name=name, move=move, owner=owner, ident=ident)
         if ref.folder:
             return ref
         content = b"".join([block async for block in self._folders.read(ref.id)])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import re
+import string
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ from qianfan.contract.errors import CONSOLE_INTERNAL, CONSOLE_PARAMETER, NOT_FOU
 from qianfan.contract.ids import LENGTHS, new_id
 
 CHUNK: Final = 1024 * 1024  # bytes
+_LETTERS: Final = string.digits + string.ascii_lowercase
 _ID: Final = re.compile(rf"file-[a-z0-9]{{{LENGTHS['file']}}}")
 
 
@@ -20,7 +23,8 @@ _ID: Final = re.compile(rf"file-[a-z0-9]{{{LENGTHS['file']}}}")
 class FileRef:
     """One blob. size: bytes, of all files when it is a folder. sha256: hex; of the manifest for a folder.
 
-    name: as the uploader called it, for display only. owner: the account's number, 0 for the platform's own."""
+    name: as the uploader called it, for display only. owner: the account's number, 0 for the platform's own.
+    once: an upload for one import, which removes it when it has ended."""
 
     id: str
     sha256: str
@@ -28,6 +32,7 @@ class FileRef:
     name: str = ""
     owner: int = 0
     folder: bool = False
+    once: bool = False
 
 
 class Files(Protocol):
@@ -40,10 +45,11 @@ class Files(Protocol):
         name: str = "",
         limit: int | None = None,
         owner: int = 0,
+        once: bool = False,
     ) -> FileRef: ...
 
     async def put_path(
-        self, path: Path, *, name: str = "", move: bool = False, owner: int = 0
+        self, path: Path, *, name: str = "", move: bool = False, owner: int = 0, ident: str | None = None
     ) -> FileRef: ...
 
     async def local(self, ident: str, *, owner: int | None = None) -> Path: ...
@@ -58,6 +64,16 @@ class Files(Protocol):
 def new_file_id() -> str:
     """A fresh id: `file-` and 20 of a–z0–9."""
     return new_id("file")
+
+
+def derived_id(seed: str) -> str:
+    """The id that always belongs to this seed. The seed holds something random."""
+    number = int.from_bytes(hashlib.sha256(seed.encode()).digest(), "big")
+    letters = []
+    for _ in range(LENGTHS["file"]):
+        number, at = divmod(number, len(_LETTERS))
+        letters.append(_LETTERS[at])
+    return f"file-{''.join(letters)}"
 
 
 def checked_id(ident: str) -> str:

@@ -10,6 +10,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from qianfan.contract.errors import CONSOLE_PARAMETER, ErrorRow, Fault
+from qianfan.contract.members import repeated
 
 DEFAULT_LIMIT: Final = 8 * 1024 * 1024  # bytes
 MAX_DEPTH: Final = 64
@@ -49,6 +50,8 @@ def parse(raw: bytes, *, row: ErrorRow = CONSOLE_PARAMETER) -> dict[str, Any]:
         return {}
     if not isinstance(parsed, dict):
         raise Fault(row, f"the body is a JSON {_kind(parsed)}, not an object", "send one JSON object")
+    if (name := repeated(raw, parsed)) is not None:
+        raise Fault(row, f"the body has the member {name[:64]!r} twice in one object", "send it once")
     return parsed
 
 

@@ -17,9 +17,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from qianfan_platform.engines import trial
+from qianfan_platform.engines.chat_template import TemplateRefused
+from qianfan_platform.engines.chat_template import template as chat_template_of
 from qianfan_platform.engines.llamacpp import header
 from qianfan_platform.engines.llamacpp.tensors import MAX_HEADER, PackFailed
-from qianfan_platform.engines.llamacpp.vocabulary import architecture, chat_template
+from qianfan_platform.engines.llamacpp.vocabulary import SPLITS, architecture, chat_template
 
 SMALL: Final = 64 * 1024 * 1024  # bytes of a file that is no weights: tokenizers have some ten MiB
 CONFIG: Final = 1024 * 1024
@@ -104,8 +107,7 @@ def _gguf(path: Path) -> Foreign:
         raise PackFailed(
             f"{path.name} is a GGUF file, but no language model: it may be an adapter or a projector"
         )
-    if not head.fields.get("tokenizer.chat_template"):
-        raise PackFailed(_no_template(path.name))
+    _readable(head.fields.get("tokenizer.chat_template"), path.name)
     return Foreign("gguf", arch, max(0, min(head.context, LARGEST)), numbers)
 
 
@@ -126,9 +128,8 @@ def _folder(folder: Path) -> Foreign:
     context = config.get("max_position_embeddings", 0)
     if not isinstance(context, int) or not 0 <= context <= LARGEST:
         raise PackFailed(f"config.json: max_position_embeddings is {str(context)[:40]}")
-    _json(folder / "tokenizer.json", SMALL)
-    if not chat_template(folder):
-        raise PackFailed(_no_template(folder.name))
+    _known_patterns(_json(folder / "tokenizer.json", SMALL))
+    _readable(chat_template(folder), folder.name)
     parts = sorted(folder.glob(f"*{WEIGHTS}"))
     if not parts:
         raise PackFailed("there are no safetensors in the folder")
@@ -238,10 +239,47 @@ def _parsed(name: str, raw: bytes) -> dict[str, Any]:
     return plain
 
 
+def _readable(template: Any, name: str) -> None:
+    """Raise PackFailed when there is no chat template, or one that does what none may."""
+    if not template:
+        raise PackFailed(_no_template(name))
+    try:
+        chat_template_of(str(template))
+    except TemplateRefused as why:
+        raise PackFailed(f"the chat template of {name} is refused: {why}") from why
+
+
+def _known_patterns(part: Any) -> None:
+    """Raise PackFailed for a pattern in tokenizer.json that is none of the known: some need ages for some texts."""
+    waiting = [part]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            pattern = one.get("Regex")
+            if pattern is not None and pattern not in SPLITS:
+                raise PackFailed(
+                    f"tokenizer.json has the pattern {str(pattern)[:80]!r}, which is none of the known; with some "
+                    "patterns a short text takes hours"
+                )
+            waiting.extend(one.values())
+        elif isinstance(one, list):
+            waiting.extend(one)
+
+
+def _tried(path: Path) -> None:
+    """Let the chat template and the tokenizer work once, where they can do no harm. Raises PackFailed."""
+    folder = path if path.is_dir() else None
+    template = chat_template(folder) if folder else header.read(path).fields["tokenizer.chat_template"]
+    if (why := trial.refusal(str(template), folder and folder / "tokenizer.json")) is not None:
+        raise PackFailed(f"{path.name} is refused: {why}")
+
+
 def main(path: str) -> int:
     """The command line of the child."""
     try:
-        print(json.dumps(asdict(checked(Path(path)))), flush=True)
+        found = checked(Path(path))
+        _tried(Path(path))
+        print(json.dumps(asdict(found)), flush=True)
     except (PackFailed, OSError) as problem:
         print(json.dumps({"failed": str(problem)}), flush=True)
         return 1

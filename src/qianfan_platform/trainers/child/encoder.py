@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from qianfan_platform.engines.chat_template import template
 from qianfan_platform.trainers.child.rows import Message
 from qianfan_platform.trainers.child.samples import IGNORED, Encoded, Unusable
 from qianfan_platform.trainers.child.wire import Refused
@@ -44,9 +45,8 @@ class Encoder:
     def render(self, messages: list[Message], prompt: bool) -> str:
         """The template's text; with `prompt`, up to where the answer begins."""
         try:
-            return str(
-                self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt)
-            )
+            known = template(self.tokenizer.get_chat_template())
+            return known.render(messages, add_generation_prompt=prompt, **self.tokenizer.special_tokens_map)
         except Exception as error:  # a template is a program of its own and raises what it likes
             raise Unusable(f"the model's chat template refuses it: {error}") from error
 
