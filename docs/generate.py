@@ -11,6 +11,7 @@ from pathlib import Path
 
 from qianfan import config
 from qianfan.contract import errors, lifecycle, models, routes, train_types
+from qianfan.dataset.operators import CATALOGUE, STAGES, Operator, Pipeline
 from qianfan_platform.app import ROUTERS
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -141,6 +142,68 @@ def names_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+NEARLY = (
+    "Please send the invoice for May to the address below.",
+    "please send the invoice for May, to the address below!",
+    "Where can I see the invoices of last year?",
+)  # what deduplication is shown with
+OTHER_THAN_DEFAULT = {"filter_check_number_words": {"number_words_min_cutoff": 2}}
+
+
+def operators_page() -> str:
+    lines = [
+        "# Operators\n",
+        "What cleans texts: the same functions in `Dataset.process()`, `qianfan dataset clean` and the cleaning tasks of",
+        "the platform. They run by stage, in this order, whatever the order in which they are given. Before and after",
+        "are what the operators really make of the example, with the default arguments unless others are named; of a",
+        "filter the figure that it looked at is told as well. A row of several texts, such",
+        "as a conversation, is cleaned text by text; a text that is dropped takes its row with it.\n",
+        "Languages, perplexity and flagged words come from short lists and pages of our own that ship with the SDK;",
+        "simplified Chinese is OpenCC's.",
+    ]
+    for stage in STAGES:
+        lines += ["", f"## {stage}\n", "| name | does | before | after |", "| --- | --- | --- | --- |"]
+        for one in CATALOGUE.values():
+            if one.stage == stage:
+                about = one.about.replace("<", "&lt;")
+                lines.append(f"| `{one.name}` | {about} | {_before(one)} | {_after(one)} |")
+        arguments = [(one, a) for one in CATALOGUE.values() if one.stage == stage for a in one.arguments]
+        if arguments:
+            lines += ["", "| argument | of | is | range | default |", "| --- | --- | --- | --- | --- |"]
+            lines += [
+                f"| `{a.name}` | `{one.name}` | {a.about} | {_plain(a.low)} to {_plain(a.high)} | {_plain(a.default)} |"
+                for one, a in arguments
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def _before(one: Operator) -> str:
+    return "<br>".join(map(_shown, NEARLY)) if one.stage == "deduplication" else _shown(one.before)
+
+
+def _after(one: Operator) -> str:
+    """What the operator makes of its example; of a filter also the figure that it looks at."""
+    given = OTHER_THAN_DEFAULT.get(one.name, {})
+    pipeline = Pipeline.of({one.stage: [{"name": one.name, "args": given}]})
+    if one.stage == "deduplication":
+        kept = [verdict.text for verdict in pipeline.run(NEARLY) if not verdict.dropped_by]
+        return "<br>".join(map(_shown, kept))
+    verdict = next(pipeline.run([one.before]))
+    outcome = "dropped" if verdict.dropped_by else _shown(verdict.text)
+    told = "".join(f", with `{name}` {_plain(value)}" for name, value in given.items())
+    return f"{outcome}{told}" if one.figure is None else f"{outcome}: {_plain(one.figure(one.before))}{told}"
+
+
+def _plain(number: float) -> str:
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
+def _shown(text: str) -> str:
+    """A text as code, with what nobody can see written as \\u…."""
+    seen = (mark if mark.isprintable() and mark != "\ufffd" else f"\\u{ord(mark):04x}" for mark in text)
+    return f"`` {''.join(seen)} ``".replace("|", "\\|")
+
+
 def pages() -> Iterator[tuple[Path, str]]:
     """Every generated page with its text."""
     for name, text in {
@@ -149,6 +212,7 @@ def pages() -> Iterator[tuple[Path, str]]:
         "states": states_page(),
         "settings": settings_page(),
         "names": names_page(),
+        "operators": operators_page(),
     }.items():
         yield REFERENCE / f"{name}.md", MADE + text
 

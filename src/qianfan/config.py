@@ -86,8 +86,12 @@ SETTINGS: Final[dict[str, tuple[Kind, Any]]] = {
     "EVALUATION_ONLINE_POLLING_INTERVAL": ("float", 30.0),
     "DEFAULT_FINE_TUNE_TRAIN_TYPE": ("text", "ERNIE-Bot-turbo-0725"),
     "BOS_HOST_REGION": ("text", "bj"),
+    "BOS_ENDPOINT": ("text", None),  # of the object store (S3); else https://s3.<region>.bcebos.com
+    "BOS_ACCESS_KEY": ("text", None),  # of the object store, where ACCESS_KEY and SECRET_KEY are not its keys
+    "BOS_SECRET_KEY": ("text", None),
     "CACHE_DIR": ("text", "~/.qianfan_cache"),  # where trainers are kept while they run
     "DISABLE_CACHE": ("bool", False),  # keep none
+    "DATASET_MEMORY": ("int", 8 << 20),  # bytes of rows, as JSON, kept in memory; more go to a temporary file
     "PROGRESS": ("auto_bool", "auto"),  # of this SDK: the progress bar of a run
     "LANG": ("language", "auto"),  # of the advice in errors; auto: Chinese where the locale is
 }
@@ -105,7 +109,17 @@ WITHOUT_EFFECT: Final = frozenset(
 )
 
 SECRETS: Final = frozenset(
-    {"AK", "SK", "ACCESS_KEY", "SECRET_KEY", "ACCESS_TOKEN", "BEARER_TOKEN", "ACCESS_CODE"}
+    {
+        "AK",
+        "SK",
+        "ACCESS_KEY",
+        "SECRET_KEY",
+        "ACCESS_TOKEN",
+        "BEARER_TOKEN",
+        "ACCESS_CODE",
+        "BOS_ACCESS_KEY",
+        "BOS_SECRET_KEY",
+    }
 )
 
 _TRUE: Final = frozenset({"true", "1", "yes", "on", "t", "y"})

@@ -72,6 +72,7 @@ def start(
     any_key: bool = False,
     allow_fetch: Sequence[str] = (),
     catalogue: str | os.PathLike[str] | None = None,
+    objects: str | os.PathLike[str] | None = None,
     database: str | None = None,
     timeout_s: float = START_S,
 ) -> Embedded:
@@ -79,14 +80,15 @@ def start(
 
     data: folder to work in; None: a temporary one, removed at the end. port: 0 picks a free one.
     use: point this process's configuration at it, until it stops. any_key: take whatever keys a script has.
-    allow_fetch: HOST[:PORT] from which imports may fetch though it is private.
+    allow_fetch: HOST[:PORT] from which imports may fetch though it is private. objects: TOML of the object
+    stores that are connected.
     Raises MissingExtra when the `platform` extra is not installed, InternalError when it does not start."""
     need_the_platform()
     undo = contextlib.ExitStack()
     try:
         folder = Path(undo.enter_context(_folder(data)))
         log_file = folder / "server.log"
-        process = _launch(folder, port, any_key, allow_fetch, catalogue, database, log_file)
+        process = _launch(folder, port, any_key, allow_fetch, catalogue, objects, database, log_file)
     except BaseException:
         undo.close()
         raise
@@ -150,6 +152,7 @@ def _launch(
     any_key: bool,
     allow_fetch: Sequence[str],
     catalogue: str | os.PathLike[str] | None,
+    objects: str | os.PathLike[str] | None,
     database: str | None,
     log_file: Path,
 ) -> subprocess.Popen[str]:
@@ -159,6 +162,8 @@ def _launch(
         command += ["--allow-fetch", host]
     if catalogue is not None:
         command += ["--catalogue", os.fspath(catalogue)]
+    if objects is not None:
+        command += ["--objects", os.fspath(objects)]
     if database is not None:
         command += ["--database", database]
     with log_file.open("ab") as log:

@@ -23,6 +23,7 @@ from .accounts.limits import Limits
 from .accounts.vault import VaultError
 from .app import DataInUse, Running, running, write_address
 from .catalogue.catalogue import CatalogueInvalid
+from .files.stores import StoresInvalid
 from .platform import Settings
 from .store import DatabaseFailed
 from .web.exchange import TOTAL_S
@@ -60,7 +61,7 @@ def main() -> int:
     try:
         with asyncio.Runner(loop_factory=_loop()) as runner:
             runner.run(_serve(settings, listener, print_env, end_with_stdin))
-    except (DataInUse, VaultError, DatabaseFailed, CatalogueInvalid) as refused:
+    except (DataInUse, VaultError, DatabaseFailed, CatalogueInvalid, StoresInvalid) as refused:
         print(f"qianfan serve: {refused}", file=sys.stderr)
         return CANNOT_START
     except KeyboardInterrupt:
@@ -209,6 +210,8 @@ def _settings(arguments: list[str]) -> tuple[Settings, bool, bool]:
     parser.add_argument("--database", help="postgresql://… ; default: SQLite in the data folder")
     parser.add_argument("--allow-fetch", action="append", default=[], metavar="HOST[:PORT]")
     parser.add_argument("--catalogue", type=Path, help="TOML merged over the built-in catalogue")
+    parser.add_argument("--objects", type=Path, help="TOML of the object stores that datasets may use")
+    parser.add_argument("--bad-share", type=_share, default=0.0, metavar="SHARE", help="0-1, of an import")
     parser.add_argument("--public", action="store_true", help="allow an address that others can reach")
     for name, what in LIMITS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=_amount, default=0, metavar="N", help=what)
@@ -246,6 +249,8 @@ def _settings(arguments: list[str]) -> tuple[Settings, bool, bool]:
         allow_fetch=tuple(given.allow_fetch),
         any_key=given.any_key,
         catalogue=given.catalogue,
+        objects=given.objects,
+        bad_share=given.bad_share,
         public=given.public,
         limits=Limits(**{name: getattr(given, name) for name in LIMITS}),
         most_connections=given.most_connections,
@@ -258,6 +263,17 @@ def _settings(arguments: list[str]) -> tuple[Settings, bool, bool]:
         train_sinks=tuple(given.train_sink),
     )
     return settings, given.print_env, given.end_with_stdin
+
+
+def _share(text: str) -> float:
+    """From 0 to 1. Raises ArgumentTypeError."""
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share from 0 to 1")
+    return share
 
 
 def _device(text: str) -> str:

@@ -27,15 +27,25 @@ from .accounts.meter import Meter
 from .accounts.operations import Credentials
 from .accounts.tables import Account
 from .accounts.vault import Vault, key_file
+from .augmentation import routes as augmentation_routes
+from .augmentation import steps as augmentation_steps
+from .batch import routes as batch_routes
+from .batch import steps as batch_steps
 from .catalogue.catalogue import Catalogue
 from .catalogue.weights import Weights, default_home
 from .cleaning import routes as cleaning_routes
 from .cleaning import steps as cleaning_steps
+from .datasets import entity_routes, freeing
+from .datasets import exporting as dataset_exporting
+from .datasets import importing as dataset_importing
 from .datasets import routes as dataset_routes
 from .datasets import steps as dataset_steps
+from .datasets import v2 as dataset_v2
 from .evaluation import routes as evaluation_routes
 from .evaluation import steps as evaluation_steps
+from .evaluation import v2 as evaluation_v2
 from .files import DirectoryFiles
+from .files.objects import Objects
 from .inference.routes import hot_routes
 from .jobs import Worker
 from .models import exporting, importing
@@ -69,6 +79,8 @@ log = logging.getLogger("qianfan_platform")
 ROUTERS: Final = (
     account_routes.router,
     dataset_routes.router,
+    dataset_v2.router,
+    entity_routes.router,
     cleaning_routes.router,
     training_routes.router,
     training_v2.router,
@@ -79,11 +91,17 @@ ROUTERS: Final = (
     service_routes.router,
     service_v2.router,
     evaluation_routes.router,
+    augmentation_routes.router,
+    evaluation_v2.router,
+    batch_routes.router,
     plugin_routes.router,
     prompt_routes.router,
 )
 # Imported so that their jobs are known.
 STEPS: Final = (
+    dataset_importing,
+    dataset_exporting,
+    freeing,
     dataset_steps,
     cleaning_steps,
     training_steps,
@@ -92,6 +110,8 @@ STEPS: Final = (
     exporting,
     service_steps,
     evaluation_steps,
+    augmentation_steps,
+    batch_steps,
     plugin_steps,
     prompt_steps,
 )
@@ -120,6 +140,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     try:
         vault = Vault.open(key_file(settings.data, os.environ))
         store = await Store.open(settings.database or f"sqlite:///{settings.data / 'platform.db'}")
+        objects = Objects.load(settings.objects)
         catalogue = Catalogue.load(settings.catalogue)
         weights = Weights(default_home())
         fleet = Fleet(catalogue, weights, idle_sleep_s=settings.idle_sleep_s)
@@ -128,6 +149,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             settings=settings,
             store=store,
             files=DirectoryFiles(settings.data / "files"),
+            objects=objects,
             catalogue=catalogue,
             weights=weights,
             fleet=fleet,

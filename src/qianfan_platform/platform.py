@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .catalogue.catalogue import Catalogue
     from .catalogue.weights import Weights
     from .files import DirectoryFiles
+    from .files.objects import Objects
     from .serving.fleet import Fleet
     from .store import Store
 
@@ -29,6 +30,8 @@ class Settings:
     allow_fetch: tuple[str, ...] = ()  # HOST[:PORT] that imports may fetch from though it is private
     any_key: bool = False  # every well-formed key is the one account: only for `qianfan local`
     catalogue: Path | None = None  # TOML merged over the built-in catalogue
+    objects: Path | None = None  # TOML of the object stores that are connected
+    bad_share: float = 0.0  # 0–1: of the records of an import; while no more are refused, the others are taken
     public: bool = False  # allow a public bind without TLS
     limits: Limits = field(default_factory=Limits)  # of each account that has none of its own
     most_connections: int = 10_000  # open at once
@@ -58,6 +61,7 @@ class Platform:
     settings: Settings
     store: Store
     files: DirectoryFiles
+    objects: Objects  # buckets of the stores that an operator has connected
     catalogue: Catalogue
     weights: Weights
     fleet: Fleet

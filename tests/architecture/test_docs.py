@@ -88,14 +88,19 @@ def test_both_readmes_tell_the_same() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_catalogue_on_a_page_can_be_read(page: Path, tmp_path: Path) -> None:
-    """What an operator copies is taken by the catalogue."""
+def test_every_operators_file_on_a_page_can_be_read(page: Path, tmp_path: Path) -> None:
+    """What an operator copies is taken by the catalogue, or as the object stores to connect."""
     from qianfan_platform.catalogue.catalogue import Catalogue
+    from qianfan_platform.files import stores
 
     for block in re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
         file = tmp_path / "models.toml"
         file.write_text(block, encoding="utf-8")
-        Catalogue.load(file)
+        if block.startswith("[stores."):
+            named = re.findall(r'_key_env = "(\w+)"', block)
+            assert stores.read(file, dict.fromkeys(named, "a key"))
+        else:
+            Catalogue.load(file)
 
 
 def test_the_example_data_is_what_its_script_writes(tmp_path: Path) -> None:

@@ -21,9 +21,21 @@ SDK_ORDER = [
     "cli",
 ]  # each may import those before it
 SDK_FOR_ALL = {"contract", "config", "errors", "utils", "version"}
-PURE_DATASET = {"qianfan.dataset.operators", "qianfan.dataset.formats", "qianfan.dataset.schemas"}
+PURE_DATASET = {
+    "qianfan.dataset.encodings",
+    "qianfan.dataset.formats",
+    "qianfan.dataset.lines",
+    "qianfan.dataset.mapping",
+    "qianfan.dataset.operators",
+    "qianfan.dataset.parquet",
+    "qianfan.dataset.schemas",
+}
 
-PURE_EVALUATION = {"qianfan.evaluation.metrics", "qianfan.evaluation.statistics"}
+PURE_EVALUATION = {
+    "qianfan.dataset.cells",
+    "qianfan.evaluation.metrics",
+    "qianfan.evaluation.statistics",
+}
 
 ROOM_ORDER = [
     "accounts",
@@ -34,6 +46,7 @@ ROOM_ORDER = [
     "serving",
     "inference",
     "evaluation",
+    "augmentation",
     "plugins",
     "prompts",
     "batch",
@@ -93,6 +106,9 @@ def breaches_of_the_platform(path: Path) -> Iterator[str]:
             pure = here in {"datasets", "cleaning", "plugins"} and any(
                 target.startswith(module) for module in PURE_DATASET
             )
+            pure |= here == "augmentation" and (
+                target.startswith("qianfan.evaluation.metrics") or target.startswith("qianfan.dataset.")
+            )
             pure |= here == "evaluation" and any(target.startswith(module) for module in PURE_EVALUATION)
             if not target.startswith("qianfan.contract") and not pure:
                 yield target
@@ -122,7 +138,8 @@ def _breaches_of_a_room(here: str, there: str, target: str) -> Iterator[str]:
         or (there == "trainers" and here != "training")
         or (
             there == "engines"
-            and here not in {"serving", "models", "inference", "evaluation", "plugins", "prompts"}
+            and here
+            not in {"serving", "models", "inference", "evaluation", "augmentation", "plugins", "prompts"}
         )
         or there not in {*ROOM_ORDER, *FOR_ROOMS, "web", "trainers", "engines"}
     ):

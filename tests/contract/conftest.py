@@ -15,8 +15,17 @@ import pytest
 from qianfan import embedded
 from qianfan.embedded import Embedded
 from tests.contract.echoing import echoing, raw
+from tests.contract.evaluating import asked, dataset_of_questions, echo_catalogue, echo_server, judged
 
-__all__ = ["echoing", "raw"]  # fixtures, besides those below
+__all__ = [
+    "asked",
+    "dataset_of_questions",
+    "echo_catalogue",
+    "echo_server",
+    "echoing",
+    "judged",
+    "raw",
+]  # fixtures, besides those below
 
 CATALOGUE = """\
 # Every documented name is the tiny model here: real training and serving in seconds.
@@ -109,5 +118,5 @@ def dataset_id(platform: Embedded, tmp_path_factory: pytest.TempPathFactory) -> 
             },
         )
         ident = dataset.inner_data_source_cache.id
-        Data.release_dataset(ident)
+        assert dataset.inner_data_source_cache.release_dataset()
         return int(Data.get_dataset_info(ident)["result"]["versionInfo"]["datasetId"])

@@ -180,3 +180,37 @@ def test_datasets_that_cannot_be_used_are_refused_at_the_call(texts: str, datase
     Data.release_dataset(target)
     with pytest.raises(APIError, match="frozen"):
         Data.create_dataset_etl_task(texts, target, dict(STAGES))
+
+
+OPERATORS = (
+    operators.ReplaceEmails(),
+    operators.RemoveEmoji(),
+    operators.RemoveWebIdentifiers(),
+    operators.ReplaceTraditionalChineseToSimplified(),
+    operators.FilterCheckSpecialCharacters(0.5),
+    operators.DeduplicationSimhash(4),
+)
+
+
+def test_a_dataset_is_cleaned_where_it_lies_as_it_is_here(texts: str) -> None:
+    """The result is a new dataset, and the same rows as on this machine; the source stays."""
+    there = Dataset.load(qianfan_dataset_id=texts, is_download_to_local=False)
+    result = there.online_data_process(OPERATORS)
+    assert result["is_succeeded"] is True
+    assert result["etl_task_id"].startswith("task-")
+    assert Dataset.load(qianfan_dataset_id=result["new_dataset_id"]).to_pylist() == CLEANED
+    assert Dataset.create_from_pyobj(TEXTS).process(OPERATORS).to_pylist() == CLEANED
+    cleaned = there.process([operators.RemoveEmoji()])
+    assert cleaned.is_dataset_located_in_qianfan()
+    assert len(cleaned) == len(there) == len(TEXTS)
+    task = there.start_online_data_process_task([operators.RemoveEmoji()])
+    assert ended(task)["processStatus"] == ETLTaskStatus.Finished
+
+
+def test_only_texts_on_the_platform_are_cleaned_there(texts: str) -> None:
+    """Rows that are here, and conversations, are refused with what to do instead."""
+    with pytest.raises(ValueError, match="use process"):
+        Dataset.create_from_pyobj(TEXTS).online_data_process([operators.RemoveEmoji()])
+    chats = bare("chats to clean", DataTemplateType.NonSortedConversation)
+    with pytest.raises(ValueError, match="only a dataset of texts"):
+        Dataset.load(qianfan_dataset_id=chats, is_download_to_local=False).start_online_data_process_task([])

@@ -16,128 +16,14 @@ from typing import Any
 import pytest
 
 from qianfan import embedded
-from qianfan.contract.lifecycle import EVALUATION
 from qianfan.dataset import Dataset
 from qianfan.embedded import Embedded
+from qianfan.resources import Evaluation as EvaluationCalls
 from qianfan.resources import Model as ModelCalls
 from qianfan.resources import Service as ServiceCalls
 
+from .evaluating import MANUAL, QUESTIONS, RULE, ended, evaluate, saved
 from .served import within
-
-QUESTIONS = {
-    "capital of France?": "Paris",
-    "capital of Spain?": "Madrid",
-    "天空是什么颜色？": "蓝色",
-    "give JSON": '{"a": 1}',
-}
-CATALOGUE = """\
-[models.good]
-engine = "echo"
-source = "path:good.json"
-kinds = ["chat", "completions"]
-context = 4096
-[models.poor]
-engine = "echo"
-source = "path:poor.json"
-kinds = ["chat", "completions"]
-context = 8
-[models.referee]
-engine = "echo"
-source = "path:referee.json"
-kinds = ["chat", "completions"]
-context = 4096
-[models."slow judge"]
-engine = "echo"
-source = "path:slow-judge.json"
-kinds = ["chat", "completions"]
-context = 4096
-[models.slow]
-engine = "echo"
-source = "path:slow.json"
-kinds = ["chat", "completions"]
-[models.broken]
-engine = "echo"
-source = "path:broken.json"
-kinds = ["chat", "completions"]
-[stand_ins]
-chat = "good"
-completions = "good"
-embeddings = "echo"
-training = "tiny"
-"""
-FILES = {
-    "good": {"script": QUESTIONS},
-    "poor": {"script": {"*": "Paris"}},
-    "referee": {"script": {"*": '{"score": 4, "reason": "well said"}'}},
-    "slow-judge": {"script": {"*": '{"score": 4, "reason": "well said"}'}, "delay_s": 0.01},
-    "slow": {"delay_s": 0.03},
-    "broken": {"fail": "out of order"},
-}
-MANUAL = {"evalMode": "manual"}
-RULE = {"evalMode": "rule", "scoreModes": ["similarity", "accuracy"]}
-
-
-@pytest.fixture(scope="module")
-def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("catalogue")
-    for name, options in FILES.items():
-        (folder / f"{name}.json").write_text(json.dumps(options), encoding="utf-8")
-    path = folder / "catalogue.toml"
-    path.write_text(CATALOGUE, encoding="utf-8")
-    return path
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, catalogue: Path) -> Iterator[Embedded]:
-    """A platform of echoes; this process's configuration stays as it is."""
-    with embedded.start(tmp_path_factory.mktemp("judged"), use=False, catalogue=catalogue) as running:
-        yield running
-
-
-@pytest.fixture
-def judged(server: Embedded) -> Iterator[Embedded]:
-    """The platform of echoes, with this process's SDK pointed at it."""
-    with embedded.configured(server.environment):
-        yield server
-
-
-@pytest.fixture(scope="module")
-def dataset_of_questions(server: Embedded) -> str:
-    """A dataset of the four questions and one conversation of two turns."""
-    rows: list[Any] = [[{"prompt": q, "response": [[a]]}] for q, a in QUESTIONS.items()]
-    rows.append([{"prompt": "one", "response": [["1"]]}, {"prompt": "two", "response": [["2"]]}])
-    with embedded.configured(server.environment):
-        return saved(rows, "questions")
-
-
-def saved(rows: list[Any], name: str) -> str:
-    """The id of a dataset on the platform."""
-    dataset = Dataset.create_from_pyobj(rows)
-    dataset.save(replace_source=True, qianfan_dataset_create_args={"name": name})
-    return str(dataset.inner_data_source_cache.id)  # type: ignore[union-attr]
-
-
-@pytest.fixture
-def asked(judged: Embedded, dataset_of_questions: str) -> str:
-    """The id of that dataset, on the platform that the SDK is pointed at."""
-    return dataset_of_questions
-
-
-def evaluate(dataset: str, *units: str, conf: dict[str, Any] = MANUAL, **more: Any) -> Any:
-    """Create an evaluation of services by their names, and wait until it has ended."""
-    ident = ModelCalls.create_evaluation_task(
-        "evaluation", [{"endpoint": name, **more} for name in units], dataset, conf
-    )["result"]["evalIdStr"]
-    return ended(ident)
-
-
-def ended(ident: Any, seconds: float = 60) -> Any:
-    def look() -> Any:
-        detail = ModelCalls.get_evaluation_info(ident)["result"]
-        over = detail["state"] == "DoingWithManualBegin" or EVALUATION.is_final(detail["state"])
-        return detail if over else None
-
-    return within(seconds, look)
 
 
 def test_every_turn_of_every_row_is_answered_and_becomes_a_dataset(asked: str) -> None:
@@ -213,6 +99,22 @@ def test_an_answer_cannot_talk_the_judge_into_a_score(judged: Embedded) -> None:
     row = ModelCalls.get_evaluation_result_list(detail["evaluationIdStr"])["result"]["items"][0]
     assert row["prediction"] == evil
     assert row["judgeScore"] == -1
+
+
+def test_how_far_a_plea_moves_the_judge_is_measured_and_told(
+    asked: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A judge that believes what it reads gives three points more to whoever begs, and the SDK says so."""
+    from qianfan.evaluation import EvaluationManager
+
+    conf = {"evalMode": "model", "apiName": "gullible", "prompt": {"maxScore": 5}}
+    detail = evaluate(asked, "good", conf=conf)
+    assert detail["state"] == "Done", detail
+    with caplog.at_level("WARNING", logger="qianfan"):
+        result = EvaluationManager(task_id=detail["evaluationIdStr"]).result()
+    (metric,) = result.metrics.values()
+    assert (metric["avgJudgeScore"], metric["judgeShift"]) == (2, 3)
+    assert "can not be trusted" in caplog.text
 
 
 def test_versions_fail_alone_and_the_rest_is_partly_done(asked: str) -> None:
@@ -354,24 +256,20 @@ def test_evaluations_are_deleted_but_their_datasets_stay(asked: str) -> None:
     assert len(Dataset.load(qianfan_dataset_id=detail["evalStandardConf"]["resultDatasetId"])) == 5
 
 
-@pytest.mark.parametrize(
-    ("count", "where"), [(120, ["done"]), pytest.param(1000, ["done", "judged"], marks=pytest.mark.soak)]
-)
 def test_a_killed_server_goes_on_and_every_row_is_answered_and_judged_once(
-    tmp_path: Path, catalogue: Path, count: int, where: list[str]
+    tmp_path: Path, echo_catalogue: Path
 ) -> None:
-    """kill -9 in the middle of the answers, and of the verdicts; each row has one answer and one verdict at the end."""
-    conf = {"evalMode": "model,rule", "scoreModes": ["accuracy"], "apiName": "slow judge"}
-    data = tmp_path / "data"
-    with embedded.start(data, catalogue=catalogue) as platform:
+    """1,000 rows, and kill -9 in the middle of the answers and of the verdicts: one of each for every row at the end."""
+    conf = {"evalMode": "model,rule", "scoreModes": ["accuracy"], "apiName": "brisk judge"}
+    data, count = tmp_path / "data", 1000
+    with embedded.start(data, catalogue=echo_catalogue) as platform:
         rows = [[{"prompt": f"row {n} of many", "response": [[f"row {n} of many"]]}] for n in range(count)]
         dataset = saved(rows, "many")
-        ident = ModelCalls.create_evaluation_task("killed", [{"endpoint": "slow"}], dataset, conf)["result"]
-        kill(platform, ident["evalId"], where[0], count // 3)
-    for place in where[1:]:
-        with embedded.start(data, catalogue=catalogue) as platform:
-            kill(platform, ident["evalId"], place, count // 3)
-    with embedded.start(data, catalogue=catalogue):
+        ident = ModelCalls.create_evaluation_task("killed", [{"endpoint": "brisk"}], dataset, conf)["result"]
+        kill(platform, ident["evalId"], "done", count // 5)
+    with embedded.start(data, catalogue=echo_catalogue) as platform:
+        kill(platform, ident["evalId"], "judged", count // 5)
+    with embedded.start(data, catalogue=echo_catalogue):
         detail = ended(ident["evalId"], 90)
         assert detail["state"] == "Done", detail
         items = ModelCalls.get_evaluation_result_list(ident["evalId"], page_size=1000)["result"]["items"]
@@ -488,7 +386,98 @@ def test_a_closed_gate_stops_a_pipeline_before_it_deploys(version: tuple[str, An
     with pytest.raises(GateClosed, match="6 rows are too few") as closed:
         Pipeline([check, DeployAction(DeployConfig(replicas=1, pool_type=1))]).exec({"model": model})
     assert closed.value.verdict.comparison.difference.n == 6
+    kept = ModelCalls.detail(model.version_id)["result"]["lineage"]["verdicts"][0]
+    assert (kept["passed"], kept["fewest"]) == (False, 20), "the platform keeps what the pipeline was told"
     assert len(ServiceCalls.list()["result"]["custom"]) == before
+
+
+@pytest.fixture
+def guarded(version: tuple[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The dataset and the version; its model has no gate before and after."""
+    yield version
+    if ModelCalls.V2.describe_model_gate(version[1]["model"].id)["result"]["gate"]:
+        ModelCalls.V2.delete_model_gate(version[1]["model"].id)
+
+
+def deploy(model: Any, **more: Any) -> None:
+    """Deploy a version, and forget the service: what matters is whether it may."""
+    made = ServiceCalls.create(
+        model.id, model.version_id, name="guarded", uri="guarded", replicas=1, pool_type=1, **more
+    )["result"]
+    ServiceCalls.delete(made["serviceId"])
+
+
+def test_a_gate_of_the_registry_opens_when_an_evaluation_has_shown_enough(guarded: tuple[str, Any]) -> None:
+    """Deploying and publishing are refused with figures until the platform's own verdict lets them pass."""
+    from qianfan.errors import QianfanError
+    from qianfan.evaluation import EvaluationManager, Gate, QianfanRuleEvaluator
+    from qianfan.model import Model
+
+    ident, model = guarded[0], guarded[1]["model"]
+    gate = Gate("not worse", margin=1, fewest=3, baseline=Model(name="tiny"))
+    shown = gate.protect(model, at=("deploy", "publish"), datasetId=ident)
+    assert shown["baselineName"] == "tiny"
+    run = ModelCalls.detail(model.version_id)["result"]["lineage"]["run"]
+    meta = {"taskId": run["taskId"], "iterationId": run["runId"]}
+    for refused in (
+        lambda: deploy(model),
+        lambda: ModelCalls.publish(False, meta, model_id=model.id),
+        lambda: ModelCalls.V2.create_custom_model(model.id, "Train", {"taskId": run["runIdStr"]}),
+    ):
+        with pytest.raises(QianfanError, match=r"margin 1, confidence 0\.95, at least 3 rows"):
+            refused()
+    preset = ModelCalls.preset_list(name_filter="tiny")["result"]["items"][0]
+    base = Model(version_id=preset["versionSummaries"][0]["versionIdStr"])
+    cloud = Dataset.load(qianfan_dataset_id=ident, is_download_to_local=False)
+    manager = EvaluationManager(qianfan_evaluators=[QianfanRuleEvaluator(using_accuracy=True)])
+    result = manager.eval([base, model], cloud, params={"temperature": 0, "max_output_tokens": 8})
+    assert result is not None
+    verdict = ModelCalls.detail(model.version_id)["result"]["lineage"]["verdicts"][0]
+    own = gate.check(result)
+    assert (verdict["passed"], verdict["reason"], verdict["n"]) == (True, own.reason, 6)
+    assert verdict["difference"] == own.comparison.difference.mean
+    deploy(model)
+    again = ModelCalls.publish(False, meta, model_id=model.id)["result"]
+    deploy(model, gate={"baseline": "tiny", "rule": "not worse", "margin": 1, "fewest": 3})
+    ModelCalls.batch_delete_model_version([again["versionIdStr"]])
+    # A condition that asks for more is not met by it, and a verdict that says no tells why.
+    with pytest.raises(QianfanError, match="no finished evaluation says so"):
+        deploy(model, gate={"baseline": "tiny", "rule": "better", "metric": "exactMatch"})
+    better = Gate("better", fewest=3, baseline=base)
+    assert better.record(result)["passed"] is False
+    with pytest.raises(QianfanError, match=r"it is not shown that B is better than A.*n = 6"):
+        deploy(model, gate={"baseline": "tiny", "rule": "better", "fewest": 3})
+    with pytest.raises(QianfanError, match="6 rows are too few"):
+        deploy(model, gate={"baseline": "tiny", "rule": "not worse", "margin": 1, "fewest": 7})
+    assert len(EvaluationCalls.verdicts(result.task_id)["result"]["verdicts"]) == 2
+    with pytest.raises(QianfanError, match="does not exist"):
+        ModelCalls.V2.set_model_gate(model.id, "amv-000000000000")
+    _commands_tell_of_it(model, str(result.task_id))
+
+
+def _commands_tell_of_it(model: Any, evaluation: str) -> None:
+    """`qianfan evaluation gate` and `qianfan model show`."""
+    from typer.testing import CliRunner
+
+    from qianfan.cli.main import app
+
+    def command(*arguments: str) -> Any:
+        return CliRunner().invoke(app, list(arguments))
+
+    model_id = ModelCalls.detail(model.version_id)["result"]["modelIdStr"]
+    version_id = ModelCalls.detail(model.version_id)["result"]["modelVersionIdStr"]
+    assert "accuracy must be not worse" in command("evaluation", "gate", "show", model_id).output
+    assert "accuracy must be not worse" in command("model", "show", model_id).output
+    assert "verdict" in command("model", "show", version_id).output
+    wanted = ("--rule", "not-worse", "--margin", "1", "--fewest", "3")
+    made = command("evaluation", "gate", "set", model_id, "--baseline", "tiny", *wanted)
+    assert made.exit_code == 0, made.output
+    said = command("evaluation", "gate", "record", evaluation, *wanted)
+    assert (said.exit_code, said.stdout[:4]) == (0, "yes:"), said.output
+    assert command("evaluation", "gate", "record", evaluation, "--rule", "better").exit_code == 3
+    shown = json.loads(command("evaluation", "gate", "show", model_id, "--json").stdout)
+    assert [one["passed"] for one in shown["verdicts"][version_id]][:4] == [False, True, False, True]
+    assert command("evaluation", "gate", "remove", model_id).exit_code == 0
 
 
 def test_the_manager_scores_versions_on_the_platform(version: tuple[str, Any]) -> None:
@@ -615,7 +604,7 @@ def test_a_quota_slows_an_evaluation_and_loses_nothing(judged: Embedded) -> None
 
 
 def test_results_are_filtered_on_postgresql_as_well(
-    postgresql_server: str, catalogue: Path, tmp_path: Path
+    postgresql_server: str, echo_catalogue: Path, tmp_path: Path
 ) -> None:
     """Scores are kept as JSON, which both databases read in their own way."""
     import psycopg
@@ -623,7 +612,7 @@ def test_results_are_filtered_on_postgresql_as_well(
     with psycopg.connect(f"{postgresql_server}/postgres", autocommit=True) as connection:
         connection.execute("CREATE DATABASE evaluation")
     url = f"{postgresql_server}/evaluation"
-    with embedded.start(tmp_path / "data", catalogue=catalogue, database=url):
+    with embedded.start(tmp_path / "data", catalogue=echo_catalogue, database=url):
         odd = saved([[{"prompt": "nul \0 here", "response": [["x"]]}]], "odd")
         answered = evaluate(odd, "good")["evalStandardConf"]["resultDatasetIdStr"]
         row = Dataset.load(qianfan_dataset_id=answered)[0]

@@ -333,7 +333,7 @@ def test_a_job_that_could_never_train_is_refused(me: Speaker, changed: dict[str,
     [
         ({"splitRatio": 80}, "splitRatio"),
         ({"versions": [{"versionId": 1, "samplingRate": 11}]}, "samplingRate"),
-        ({"sourceType": "Bos", "versions": [{"versionBosUri": "bos:/b/d"}]}, "no object store"),
+        ({"sourceType": "Bos", "versions": [{"versionBosUri": "bos:/bucket/d"}]}, "object store"),
     ],
 )
 def test_datasets_that_cannot_be_used_so_are_refused(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 import qianfan
@@ -190,8 +191,9 @@ def test_the_platform_checks_what_others_upload(tmp_path: Path) -> None:
     info = settled(made)
     assert info["importStatus"] == 3
     assert info["entityCount"] == 0
-    detail = Data.get_dataset_import_error_detail(made, 9)["result"]["content"]
-    assert "raw.jsonl line 2" in detail[0]["textContent"]
+    (refused,) = Data.get_dataset_import_error_detail(made, 13)["result"]["content"]
+    assert (refused["sampleFileName"], refused["textLocation"]) == ("raw.jsonl", "line 2, field [0].prompt")
+    assert orjson.loads(refused["textContent"]) == orjson.loads(rows[1])
     with pytest.raises(QianfanError, match="no imported content"):
         Data.release_dataset(made)
 
@@ -233,12 +235,3 @@ def test_a_sample_that_does_not_fit_the_model_fails_the_run_with_its_number(
     with pytest.raises(APIError, match=r"FAIL|Fail") as refused:
         Model.publish(is_new=True, model_name="x", version_meta={"taskId": task, "iterationId": run})
     assert refused.value.error_code == 510302
-
-
-def test_routes_that_are_not_built_say_so() -> None:
-    """Records and augmentation: complete as calls, answered by the documented error of the family."""
-    with pytest.raises(APIError, match="not built yet") as refused:
-        Data.get_dataset_aug_task_list()
-    assert refused.value.error_code == 500006
-    with pytest.raises(QianfanError, match="not built yet"):
-        Data.list_all_entity_in_dataset(1)

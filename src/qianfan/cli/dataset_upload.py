@@ -69,7 +69,7 @@ def upload(
     chosen = template_of(template, first)
     source = _target(into, name or file.stem, chosen)
     with waiting(f"sending {file.name}, {file.stat().st_size / 1e6:,.1f} MB"):
-        remote = Files.upload(file)["result"]["path"]
+        remote = Files.upload(file, once=True)["result"]["path"]
     source.start_import(remote, annotated=_annotated(first, chosen), **options.given(bad_share=bad_share))
     failed = None
     _watch(source, f"importing {file.name}")

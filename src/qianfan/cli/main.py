@@ -15,6 +15,7 @@ from qianfan.utils.logging import RedactingFormatter, enable_log, logger
 from . import (
     chat,
     completion,
+    dataset,
     demo,
     doctor,
     embedding,
@@ -79,6 +80,7 @@ for noun in (
     kb,
     prompt,
     image,
+    dataset,
     model,
     service,
     models,

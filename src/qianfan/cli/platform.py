@@ -37,6 +37,17 @@ def serve(
         typer.Option(metavar="HOST[:PORT]", help="Let imports fetch from here though it is private."),
     ] = None,
     catalogue: Annotated[Path | None, typer.Option(help="TOML merged over the built-in catalogue.")] = None,
+    objects: Annotated[
+        Path | None, typer.Option(help="TOML of the object stores (S3, BOS) that datasets may use.")
+    ] = None,
+    bad_share: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of an import's records that may be refused while the others are taken; default 0.",
+        ),
+    ] = None,
     print_env: Annotated[
         bool, typer.Option("--print-env", help="Print export lines before `ready`.")
     ] = False,
@@ -92,6 +103,8 @@ def serve(
         command += ["--database", database]
     if catalogue:
         command += ["--catalogue", str(catalogue)]
+    if objects:
+        command += ["--objects", str(objects)]
     command += ["--print-env"] if print_env else []
     command += ["--public"] if public else []
     limits = {
@@ -106,6 +119,7 @@ def serve(
         "--head-seconds": head_seconds,
         "--body-seconds": body_seconds,
         "--idle-sleep": idle_sleep,
+        "--bad-share": bad_share,
     }
     for name, value in limits.items():
         command += [name, f"{value:g}" if isinstance(value, float) else str(value)] if value else []

@@ -24,10 +24,12 @@ class CreateTask(TypedDict):
 
 
 class TrainsetItem(TypedDict):
-    """type: 1 a dataset of the platform, 2 a BOS path. samplingRate (0.01–10) is of this platform only."""
+    """type: 1 a dataset of the platform, 2 a BOS path (`bosPath` or `versionBosUri`). samplingRate (0.01–10) is of this platform only."""
 
     type: Literal[1, 2]
     id: NotRequired[Id]
+    bosPath: NotRequired[str]
+    versionBosUri: NotRequired[str]
     samplingRate: NotRequired[float]
 
 
@@ -152,12 +154,15 @@ class CreateDataset(TypedDict):
 
 
 class ImportDataset(TypedDict):
-    """dataset/import. importFrom: 1 a `bos:/` path, 2 the link of an archive."""
+    """dataset/import. importFrom: 1 a `bos:/` path, 2 the link of an archive.
+
+    badShare: of this platform only; the share of refused records up to which the others are taken, by default 0."""
 
     datasetId: Id
     annotated: NotRequired[bool]
     importFrom: Literal[1, 2]
     files: Annotated[list[str], Len(1, 100)]
+    badShare: NotRequired[Annotated[float, Ge(0), Le(1)]]
 
 
 class DatasetRef(TypedDict):
@@ -178,7 +183,7 @@ class ExportDataset(TypedDict):
 
     datasetId: Id
     exportFormat: NotRequired[int]
-    exportType: NotRequired[int]
+    exportType: NotRequired[Literal[1, 2]]
     exportTo: NotRequired[int]
     storageId: NotRequired[str]
 
@@ -199,12 +204,35 @@ class VersionMeta(TypedDict):
     step: NotRequired[Annotated[int, Ge(0)]]
 
 
+class GateSpec(TypedDict):
+    """What must be shown of a version before it is published into a model, or deployed; of this platform only.
+
+    baseline: a version or a preset model, by id or name. rule: default `better`. metric: default `accuracy`.
+    margin: 0 or more. confidence: 0.5 to 1, default 0.95. fewest: rows, default 20. datasetId: what must be asked."""
+
+    baseline: Id
+    rule: NotRequired[Literal["better", "not worse"]]
+    metric: NotRequired[Annotated[str, Len(1, 60)]]
+    margin: NotRequired[Annotated[float, Ge(0), Le(1_000)]]
+    confidence: NotRequired[Annotated[float, Ge(0.5), Le(0.9999)]]
+    fewest: NotRequired[Annotated[int, Ge(1), Le(1_000_000)]]
+    datasetId: NotRequired[Id]
+
+
+class SetModelGate(GateSpec):
+    """SetModelGate. at: where it stands, `deploy` (default), `publish`, or both."""
+
+    modelSetId: Id
+    at: NotRequired[Annotated[list[Literal["publish", "deploy"]], Len(1, 2)]]
+
+
 class PublishModel(TypedDict):
     isNewModel: bool
     versionMeta: VersionMeta
     modelName: NotRequired[Name]
     modelId: NotRequired[Id]
     tags: NotRequired[list[str]]
+    gate: NotRequired[GateSpec]
 
 
 class ListModels(TypedDict):
@@ -288,6 +316,7 @@ class CreateModel(TypedDict):
     trainMeta: NotRequired[TrainMeta]
     importMeta: NotRequired[ImportMeta]
     description: NotRequired[Text]
+    gate: NotRequired[GateSpec]
 
 
 class ExportModel(TypedDict):
@@ -327,6 +356,7 @@ class CreateService(TypedDict):
     replicas: NotRequired[Annotated[int, Ge(1), Le(64)]]
     poolType: NotRequired[Literal[1, 2]]
     description: NotRequired[Text]
+    gate: NotRequired[GateSpec]
 
 
 class ServiceRef(TypedDict):
@@ -355,6 +385,7 @@ class V2CreateService(TypedDict):
     resourceConfig: NotRequired[ResourceConfig]
     billing: NotRequired[dict[str, Any]]
     description: NotRequired[Text]
+    gate: NotRequired[GateSpec]
 
 
 class V2ModifyService(TypedDict):
@@ -366,6 +397,7 @@ class V2ModifyService(TypedDict):
     name: NotRequired[Name]
     description: NotRequired[Text]
     resourceConfig: NotRequired[ResourceConfig]
+    gate: NotRequired[GateSpec]
 
 
 class V2ScaleService(TypedDict):

@@ -5,6 +5,16 @@ from __future__ import annotations
 from enum import Enum
 
 
+class AugmentationStatus(int, Enum):
+    """Of an augmentation task; the interface shows the numbers."""
+
+    Created = 0
+    Running = 1
+    Terminated = 2
+    Finished = 3
+    Failed = 4
+
+
 class DataExportDestinationType(int, Enum):
     """Where an export is written."""
 
@@ -27,6 +37,23 @@ class DataImportStatus(int, Enum):
     Finished = 2
     Failed = 3
     Terminated = 4
+
+
+class DataImportError(int, Enum):
+    """errCode of an import: what is wrong with a file or a record."""
+
+    TooLarge = 1
+    JsonMissing = 2  # a picture without its text
+    BadFormat = 3  # the file is not what it claims to be
+    Quota = 4
+    Archive = 10  # it cannot be unpacked
+    Mismatch = 9  # a record does not fit the template
+    Empty = 13  # an empty text
+    Columns = 50
+    Rows = 51
+    Encoding = 53  # neither UTF-8 nor GBK
+    Network = 100
+    Missing = 300  # no such object in the store
 
 
 class DataProjectType(int, Enum):
@@ -187,6 +214,14 @@ class PromptTaskStatus(int, Enum):
     Running = 1
     Done = 2
     Failed = 3
+
+
+class BatchInferenceStatus(str, Enum):
+    Running = "Running"
+    Done = "Done"
+    Failed = "Failed"
+    Stopping = "Stopping"
+    Stopped = "Stopped"
 
 
 class PromptType(int, Enum):

@@ -73,6 +73,7 @@ NAME_TAKEN = _row(500004, "ResourceConflict", 409, "the name is taken", "choose 
 WRONG_STATE = _row(500005, "WrongState", 409, "the state does not allow this", "look at the state, and try again when it has changed", "当前状态不允许该操作")  # fmt: skip
 NOT_BUILT = _row(500006, "NotImplemented", 501, "this route is not built yet", "see the list of routes in docs/reference/routes.md", "该接口尚未实现，参见 docs/reference/routes.md")  # fmt: skip
 MISSING_EXTRA = _row(500007, "MissingExtra", 501, "this server lacks a part it needs", "install the extra that the message names, then start the server again", "请安装提示中的扩展后重启服务")  # fmt: skip
+GATE_CLOSED = _row(500008, "GateClosed", 409, "the gate of this model is closed", "evaluate the version beside its baseline; see docs/guides/evaluate.md", "该模型的门禁未通过，请先与基线一起评估")  # fmt: skip
 TOO_FEW_ENTITIES = _row(510101, "InappropriateJSON", 400, "the dataset has too few records", "add records", "请增加数据")  # fmt: skip
 BAD_DATASET = _row(510102, "InappropriateJSON", 400, "the dataset cannot be used", "see the message", "数据集不可用，详见提示")  # fmt: skip
 TASK_NAME_TAKEN = _row(510201, "ResourceConflict", 409, "a task of this name exists", "choose another name", "任务名称已存在，请更换")  # fmt: skip

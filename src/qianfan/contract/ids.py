@@ -15,6 +15,9 @@ LENGTHS: Final[dict[str, int]] = {
     "amv": 12,  # model version: V1 version, V2 model
     "ame": 12,  # evaluation
     "amemt": 12,  # export of an evaluation
+    "amg": 12,  # gate of a model, of the platform itself
+    "amvd": 12,  # verdict on a version, of the platform itself
+    "bi": 12,  # batch inference
     "dg": 16,  # dataset group
     "ds": 16,  # dataset version
     "pt": 16,  # prompt template

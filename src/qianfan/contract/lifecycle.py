@@ -8,6 +8,8 @@ from enum import Enum
 from typing import Any, Final
 
 from .enums import (
+    AugmentationStatus,
+    BatchInferenceStatus,
     DataImportStatus,
     DataReleaseStatus,
     DocumentStatus,
@@ -170,6 +172,24 @@ EVALUATION: Final = Lifecycle(
     ),
 )
 
+BATCH_INFERENCE: Final = Lifecycle(
+    "batch inference",
+    start=BatchInferenceStatus.Running,
+    moves=_moves(
+        {
+            BatchInferenceStatus.Running: {
+                BatchInferenceStatus.Done,
+                BatchInferenceStatus.Failed,
+                BatchInferenceStatus.Stopping,
+            },
+            BatchInferenceStatus.Stopping: {BatchInferenceStatus.Stopped},
+            BatchInferenceStatus.Done: set(),
+            BatchInferenceStatus.Failed: set(),
+            BatchInferenceStatus.Stopped: set(),
+        }
+    ),
+)
+
 PROMPT_OPTIMISATION: Final = Lifecycle(
     "prompt optimisation",
     start=PromptTaskStatus.Running,
@@ -199,6 +219,28 @@ CLEANING: Final = Lifecycle(
     ),
 )
 
+AUGMENTATION: Final = Lifecycle(
+    "augmentation task",
+    start=AugmentationStatus.Created,
+    moves=_moves(
+        {
+            AugmentationStatus.Created: {
+                AugmentationStatus.Running,
+                AugmentationStatus.Failed,
+                AugmentationStatus.Terminated,
+            },
+            AugmentationStatus.Running: {
+                AugmentationStatus.Finished,
+                AugmentationStatus.Failed,
+                AugmentationStatus.Terminated,
+            },
+            AugmentationStatus.Finished: set(),
+            AugmentationStatus.Failed: set(),
+            AugmentationStatus.Terminated: set(),
+        }
+    ),
+)
+
 ALL: Final = (
     TRAIN_RUN,
     MODEL_VERSION,
@@ -208,8 +250,10 @@ ALL: Final = (
     DATASET_RELEASE,
     KNOWLEDGE_DOCUMENT,
     EVALUATION,
+    BATCH_INFERENCE,
     PROMPT_OPTIMISATION,
     CLEANING,
+    AUGMENTATION,
 )
 
 # One meaning, four vocabularies: V1 answers upper case, V2 mixed case, later clouds other words again.

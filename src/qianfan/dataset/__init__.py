@@ -4,22 +4,24 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .bos import BosDataSource as BosDataSource
     from .dataset import Dataset as Dataset
+    from .files import FileDataSource as FileDataSource
     from .formats import FormatError as FormatError
     from .schemas import Problem as Problem
-    from .sources import FileDataSource as FileDataSource
     from .sources import QianfanDataSource as QianfanDataSource
 
 # The platform imports `schemas` and `formats` of this package, so the rest waits until it is asked for.
 _NAMES = {
+    "BosDataSource": "bos",
     "Dataset": "dataset",
-    "FileDataSource": "sources",
+    "FileDataSource": "files",
     "QianfanDataSource": "sources",
     "FormatError": "formats",
     "Problem": "schemas",
 }
 
-__all__ = ["Dataset", "FileDataSource", "FormatError", "Problem", "QianfanDataSource"]
+__all__ = ["BosDataSource", "Dataset", "FileDataSource", "FormatError", "Problem", "QianfanDataSource"]
 
 
 def __getattr__(name: str) -> object:

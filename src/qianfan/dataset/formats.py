@@ -1,176 +1,199 @@
-"""Reading and writing rows: JSONL, JSON, CSV and text. Pure functions over bytes, used by both sides.
+"""Reading rows: JSONL, JSON, CSV, text and Parquet. Pure functions over bytes, used by both sides.
 
 A reader takes pieces of bytes in any split and yields `(line, row)`; lines count from 1. JSONL, CSV and text
-are streamed and hold one piece and one row at a time; JSON is one document and is held whole.
+are streamed and hold one piece and one row at a time; JSON is one document and is held whole. A bad line raises
+FormatError, or is told to `on_bad` with its bytes (at most 64 KiB), and reading goes on after it.
 """
 
 from __future__ import annotations
 
-import codecs
 import csv
-import io
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, Protocol
 
 import orjson
 
-from .schemas import Problem
+from qianfan.contract.enums import DataImportError
+from qianfan.contract.members import repeated
 
-BOM: Final = codecs.BOM_UTF8
-MAX_LINE: Final = 64 * 1024 * 1024  # bytes; a longer line is no record
+from .encodings import as_utf8
+from .lines import BOM, SHOWN, FormatError, OnBad, batches, not_utf8, tell
+from .schemas import Problem
+from .writing import WRITERS, write_csv, write_json, write_jsonl, write_txt
+
+__all__ = [
+    "FORMATS",
+    "READERS",
+    "WRITERS",
+    "FormatError",
+    "OnBad",
+    "Rows",
+    "format_of",
+    "open_rows",
+    "read_csv",
+    "read_json",
+    "read_jsonl",
+    "read_txt",
+    "write_csv",
+    "write_json",
+    "write_jsonl",
+    "write_txt",
+]
+
+PIECE: Final = 1 << 20  # bytes read at once
+MAX_COLUMNS: Final = 10_000
+MAX_CELL: Final = 16 << 20  # characters of a cell of CSV
 Rows = Iterator[tuple[int, Any]]
 
 
-class FormatError(ValueError):
-    """A file cannot be read as what it claims to be. `problem` says where and how to mend it."""
+def open_rows(
+    path: str | Path,
+    format: str | None = None,
+    *,
+    on_bad: OnBad | None = None,
+    told: Callable[[int], None] | None = None,
+) -> Rows:
+    """`(line, row)` of a file of any supported format and encoding.
 
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-        super().__init__(str(problem))
-
-
-def read_jsonl(chunks: Iterable[bytes], source: str = "") -> Rows:
-    """Rows of a JSONL file. A byte order mark and blank lines are passed over; a bad line raises FormatError."""
-    for number, line in _lines(chunks, source):
-        if line.isspace() or not line:
-            continue
-        try:
-            yield number, orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            raise FormatError(_bad_json(number, line, error, source)) from None
+    format: jsonl, json, csv, txt or parquet; by default what the suffix says. told: hears how many bytes are read
+    each time that some are. Raises ValueError for another one,
+    and for a bad line FormatError, unless `on_bad` is told of it."""
+    path = Path(path)
+    return _rows_of(path, format_of(path, format), on_bad, told)
 
 
-def read_json(chunks: Iterable[bytes], source: str = "") -> Rows:
+def format_of(path: Path, format: str | None = None) -> str:
+    """The format given, or the one that the suffix names; a name without one is text. Raises ValueError."""
+    found = (format or path.suffix.lstrip(".") or "txt").lower()
+    if found not in FORMATS:
+        raise ValueError(
+            f"{path.name}: files of the format {found!r} are not read; "
+            f"use one of {', '.join(FORMATS)}, or give file_format="
+        )
+    return found
+
+
+def read_jsonl(chunks: Iterable[bytes], source: str = "", *, on_bad: OnBad | None = None) -> Rows:
+    """Rows of a JSONL file. A byte order mark and blank lines are passed over.
+
+    on_bad: also hears of lines in which an object has a member twice; without it the last one counts."""
+    loads = orjson.loads
+    for first, lines in batches(chunks, source, on_bad):
+        for number, line in enumerate(lines, first):
+            try:
+                row = loads(line)
+            except orjson.JSONDecodeError as error:
+                if line and not line.isspace():
+                    tell(_bad_json(number, line, error, source), line, on_bad)
+                continue
+            if on_bad is not None and (name := repeated(line, row)) is not None:
+                on_bad(_twice(name, number, source), line[:SHOWN])
+                continue
+            yield number, row
+
+
+def read_json(chunks: Iterable[bytes], source: str = "", *, on_bad: OnBad | None = None) -> Rows:
     """Rows of one JSON document: the items of its array, or the one object. Lines are numbers of items."""
     raw = b"".join(chunks).removeprefix(BOM)
     try:
         document = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         fix = "repair the JSON; a file with one record on each line is .jsonl"
-        raise FormatError(
-            Problem(error.lineno, _reason(error), fix, column=error.colno, source=source)
-        ) from None
+        problem = Problem(error.lineno, _reason(error), fix, column=error.colno, source=source)
+        tell(problem, raw[:SHOWN], on_bad)
+        return
+    if (name := repeated(raw, document)) is not None:
+        tell(_twice(name, 1, source), raw[:SHOWN], on_bad)
+        return
+    del raw
     yield from enumerate(document if isinstance(document, list) else [document], 1)
 
 
-def read_csv(chunks: Iterable[bytes], source: str = "") -> Rows:
-    """Rows of a CSV file with a header line, as objects of texts."""
-    reader = csv.DictReader(_Text(chunks, source), strict=True)
-    try:
-        for row in reader:
-            if None in row or None in row.values():
-                cells = "more" if None in row else "fewer"
-                raise FormatError(
-                    Problem(
-                        reader.line_num,
-                        f"the line has {cells} cells than the header",
-                        "quote cells that hold commas, and fill missing ones",
-                        source=source,
-                    )
-                )
-            yield reader.line_num, dict(row)
-    except csv.Error as error:
-        fix = "quote cells that hold commas, quotes or line breaks"
-        raise FormatError(Problem(reader.line_num, str(error), fix, source=source)) from None
+def read_csv(chunks: Iterable[bytes], source: str = "", *, on_bad: OnBad | None = None) -> Rows:
+    """Rows of a CSV file with a header line, as objects of texts; a row's line is that where it begins.
 
+    A text that `write_csv` has marked so that no spreadsheet takes it for a formula is read as it was."""
+    from .cells import plain
 
-def read_txt(chunks: Iterable[bytes], source: str = "") -> Rows:
-    """Lines of a text file that are not blank, one text each."""
-    for number, line in _lines(chunks, source):
-        text = _utf8(line, number, source).rstrip("\r")
-        if text.strip():
-            yield number, text
-
-
-def write_jsonl(rows: Iterable[Any]) -> Iterator[bytes]:
-    """One line of bytes for each row."""
-    for number, row in enumerate(rows, 1):
-        try:
-            yield orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
-        except TypeError as error:
-            raise FormatError(
-                Problem(number, f"the row is not plain JSON: {error}", "use plain values")
-            ) from None
-
-
-def write_json(rows: Iterable[Any]) -> Iterator[bytes]:
-    """One array, an item on each line."""
-    yield b"["
-    for number, line in enumerate(write_jsonl(rows)):
-        yield (b",\n" if number else b"\n") + line.rstrip(b"\n")
-    yield b"\n]\n"
-
-
-def write_csv(rows: Iterable[Any]) -> Iterator[bytes]:
-    """A header from the first row, then a line for each; cells that are no texts are written as JSON."""
+    texts = _Texts(chunks, source, on_bad)
+    reader = csv.reader(texts, strict=True)
+    if csv.field_size_limit() < MAX_CELL:
+        csv.field_size_limit(MAX_CELL)  # of the process; its own limit, 128 KiB, is short for a conversation
     header: list[str] | None = None
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict) or (header is not None and set(row) - set(header)):
-            what = (
-                "the row is no object"
-                if not isinstance(row, dict)
-                else "the row has other columns than the first"
-            )
-            raise FormatError(Problem(number, what, "write conversations as jsonl; csv takes flat rows"))
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
+    while True:
+        texts.begin()
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            runs = f"; the record runs on to line {texts.last}" if texts.last > texts.line else ""
+            fix = "quote cells that hold commas, quotes or line breaks"
+            tell(Problem(texts.line, f"{error}{runs}", fix, source=source), texts.raw, on_bad)
+            continue
+        if cells is None:
+            return
+        if not cells:
+            continue
         if header is None:
-            header = list(row)
-            writer.writerow(header)
-        writer.writerow([_cell(row.get(name)) for name in header])
-        yield out.getvalue().encode()
+            header = [plain(name) for name in cells]
+            if problem := _bad_header(header, texts.line, source):
+                tell(problem, texts.raw, on_bad)
+                return
+        elif len(cells) != len(header):
+            what = f"the line has {'more' if len(cells) > len(header) else 'fewer'} cells than the header"
+            fix = "quote cells that hold commas, and fill missing ones"
+            tell(Problem(texts.line, what, fix, source=source), texts.raw, on_bad)
+        else:
+            yield texts.line, dict(zip(header, map(plain, cells), strict=True))
 
 
-def write_txt(rows: Iterable[Any]) -> Iterator[bytes]:
-    """One line for each row; rows are texts, or objects with one text."""
-    for number, row in enumerate(rows, 1):
-        text = next(iter(row.values())) if isinstance(row, dict) and len(row) == 1 else row
-        if not isinstance(text, str):
-            raise FormatError(Problem(number, "the row is no text", "write rows with structure as jsonl"))
-        yield (" ".join(text.splitlines()) + "\n").encode()
+def read_txt(chunks: Iterable[bytes], source: str = "", *, on_bad: OnBad | None = None) -> Rows:
+    """Lines of a text file that are not blank, one text each."""
+    for first, lines in batches(chunks, source, on_bad):
+        for number, line in enumerate(lines, first):
+            try:
+                text = line.decode().rstrip("\r")
+            except UnicodeDecodeError as bad:
+                tell(not_utf8(line, bad, number, source), line, on_bad)
+                continue
+            if text.strip():
+                yield number, text
 
 
-READERS: Final[dict[str, Callable[[Iterable[bytes], str], Rows]]] = {
+class Reader(Protocol):
+    def __call__(self, chunks: Iterable[bytes], source: str = "", *, on_bad: OnBad | None = None) -> Rows: ...
+
+
+READERS: Final[dict[str, Reader]] = {
     "jsonl": read_jsonl,
     "json": read_json,
     "csv": read_csv,
     "txt": read_txt,
 }
-WRITERS: Final[dict[str, Callable[[Iterable[Any]], Iterator[bytes]]]] = {
-    "jsonl": write_jsonl,
-    "json": write_json,
-    "csv": write_csv,
-    "txt": write_txt,
-}
+FORMATS: Final = (*READERS, "parquet")
 
 
-def _lines(chunks: Iterable[bytes], source: str) -> Iterator[tuple[int, bytes]]:
-    """Lines without their LF; the pieces of an unfinished line wait in a list, so long lines stay linear."""
-    number, waiting, size, first = 1, list[bytes](), 0, True
-    for chunk in chunks:
-        *whole, rest = chunk.split(b"\n")
-        for piece in whole:
-            line = b"".join([*waiting, piece]) if waiting else piece
-            waiting, size = [], 0
-            yield number, _without_mark(line, source) if first else line
-            number, first = number + 1, False
-        if rest:
-            waiting.append(rest)
-            size += len(rest)
-        if size > MAX_LINE:
-            fix = "write one record on each line; a file that is one JSON document is .json"
-            raise FormatError(
-                Problem(number, f"the line is longer than {MAX_LINE >> 20} MiB", fix, source=source)
-            )
-    if waiting:
-        line = b"".join(waiting)
-        yield number, _without_mark(line, source) if first else line
+def _rows_of(path: Path, format: str, on_bad: OnBad | None, told: Callable[[int], None] | None) -> Rows:
+    try:
+        if format == "parquet":
+            from .parquet import read_parquet
+
+            yield from read_parquet(path, path.name)
+        else:
+            pieces = as_utf8(_pieces(path, told))
+            yield from READERS[format](pieces, path.name, on_bad=on_bad)
+    except FormatError as error:  # the file as a whole: its encoding, its footer
+        if on_bad is None:
+            raise
+        on_bad(error.problem, b"")
 
 
-def _without_mark(line: bytes, source: str) -> bytes:
-    if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise FormatError(Problem(1, "the file is UTF-16", "save it as UTF-8", column=1, source=source))
-    return line.removeprefix(BOM)
+def _pieces(path: Path, told: Callable[[int], None] | None) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            yield piece
+            if told is not None:
+                told(file.tell())
 
 
 def _bad_json(number: int, line: bytes, error: orjson.JSONDecodeError, source: str) -> Problem:
@@ -185,39 +208,64 @@ def _bad_json(number: int, line: bytes, error: orjson.JSONDecodeError, source: s
     try:
         line.decode()
     except UnicodeDecodeError as bad:
-        what, fix = "the line is not UTF-8", "save the file as UTF-8"
-        column = len(line[: bad.start].decode(errors="replace")) + 1
+        return not_utf8(line, bad, number, source)
     return Problem(number, what, fix, column=column, source=source)
+
+
+def _twice(name: str, number: int, source: str) -> Problem:
+    fix = "remove one: only the last would be kept"
+    return Problem(number, f"an object has the member {name[:100]!r} twice", fix, source=source)
 
 
 def _reason(error: orjson.JSONDecodeError) -> str:
     return f"not valid JSON: {error.msg.partition(': line ')[0]}"
 
 
-def _utf8(line: bytes, number: int, source: str) -> str:
-    try:
-        return line.decode()
-    except UnicodeDecodeError as bad:
-        column = len(line[: bad.start].decode(errors="replace")) + 1
-        problem = Problem(
-            number, "the line is not UTF-8", "save the file as UTF-8", column=column, source=source
-        )
-        raise FormatError(problem) from None
+def _bad_header(header: list[str], line: int, source: str) -> Problem | None:
+    if len(header) > MAX_COLUMNS:
+        what, fix = f"the header has {len(header)} columns", f"write at most {MAX_COLUMNS}"
+        return Problem(line, what, fix, source=source, code=DataImportError.Columns.value)
+    if len(set(header)) < len(header):
+        twice = next(name for name in header if header.count(name) > 1)
+        what, fix = f"the header names {twice!r} twice", "give every column a name of its own"
+    else:
+        return None
+    return Problem(line, what, fix, source=source)
 
 
-def _cell(value: Any) -> str:
-    if value is None or isinstance(value, str):
-        return value or ""
-    return orjson.dumps(value).decode()
+class _Texts:
+    """Lines as texts with their ends kept, as the csv module needs them for quoted line breaks.
 
+    line, last, raw: where the record that is read now begins and has come to, and its bytes (at most 64 KiB)."""
 
-class _Text:
-    """Lines as texts with their ends kept, as the csv module needs them for quoted line breaks."""
+    def __init__(self, chunks: Iterable[bytes], source: str, on_bad: OnBad | None) -> None:
+        self._batches = batches(chunks, source, on_bad)
+        self._source, self._on_bad = source, on_bad
+        self._texts = self._decoded()
+        self.line, self.last, self.raw = 1, 1, b""
+        self._fresh = True
 
-    def __init__(self, chunks: Iterable[bytes], source: str) -> None:
-        self._lines = _lines(chunks, source)
-        self._source = source
+    def begin(self) -> None:
+        """The next text begins a record."""
+        self._fresh = True
 
     def __iter__(self) -> Iterator[str]:
-        for number, line in self._lines:
-            yield _utf8(line, number, self._source) + "\n"
+        return self
+
+    def __next__(self) -> str:
+        return next(self._texts)
+
+    def _decoded(self) -> Iterator[str]:
+        for first, lines in self._batches:
+            for number, line in enumerate(lines, first):
+                if self._fresh:
+                    self.line, self.raw, self._fresh = number, b"", False
+                self.last = number
+                if len(self.raw) < SHOWN:
+                    self.raw += line + b"\n"
+                try:
+                    text = line.decode()
+                except UnicodeDecodeError as bad:
+                    tell(not_utf8(line, bad, number, self._source), line, self._on_bad)
+                    continue
+                yield text + "\n"

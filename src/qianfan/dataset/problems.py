@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import replace
 from typing import Any, Final
 
 from qianfan.contract.enums import DataTemplateType
 from qianfan.dataset.formats import FormatError
-from qianfan.dataset.schemas import Problem, check_row, is_annotated
+from qianfan.dataset.schemas import Problem, check_row, is_annotated, is_plain
 from qianfan.errors import ValidationError
 
 SHOWN_PROBLEMS: Final = 20
@@ -33,33 +34,52 @@ class InvalidRows(ValidationError):
         )
 
 
-def check_rows(
+Place = Callable[[int], tuple[str, int]]
+
+
+def checked(
     numbered: Iterable[tuple[int, Any]],
     template: DataTemplateType,
-    source: str,
+    place: Place,
+    shaped: Callable[[Any], Any],
     *,
     only_annotated: bool = False,
-) -> bool:
-    """Check every `(line, row)`. Returns whether all are annotated.
+) -> Generator[tuple[int, Any], None, bool]:
+    """Give every `(line, row)` on as it is while it is checked. Returns whether all are annotated.
 
-    only_annotated: a row without answers is a problem. Raises ValidationError for problems and for no rows."""
+    place: the file and the line in it of a row's number. shaped: a row as the platform takes it.
+    only_annotated: a row without answers is a problem. Raises ValidationError for problems, after the last row,
+    and for no rows at all."""
     problems: list[Problem] = []
     count = rows = 0
     all_annotated = True
-    for line, row in numbered:
+    usual = template is DataTemplateType.NonSortedConversation
+    for item in numbered:
         rows += 1
-        problem = check_row(row, template, line, source)
-        annotated = problem is None and is_annotated(row)
-        if problem is None and only_annotated and not annotated:
-            fix = 'add response to every turn: [["…"]]; training needs answers'
-            problem = Problem(line, "the conversation has no answer", fix, source=source)
-        all_annotated = all_annotated and annotated
-        if problem is not None:
-            count += 1
-            if len(problems) < SHOWN_PROBLEMS:
-                problems.append(problem)
+        if not (usual and is_plain(item[1])):
+            row = shaped(item[1])
+            annotated, problem = is_annotated(row), check_row(row, template, item[0])
+            if problem is None and only_annotated and not annotated:
+                fix = 'add response to every turn: [["…"]]; training needs answers'
+                problem = Problem(item[0], "the conversation has no answer", fix)
+            all_annotated = all_annotated and annotated
+            if problem is not None:
+                count += 1
+                if len(problems) < SHOWN_PROBLEMS:
+                    source, line = place(item[0])
+                    problems.append(replace(problem, source=source, line=line))
+        yield item
     if problems:
         raise InvalidRows(problems, count, rows, template)
     if not rows:
-        raise ValidationError(f"the dataset {source or 'given'} has no records", advice="add some")
+        raise ValidationError(f"the dataset {place(0)[0] or 'given'} has no records", advice="add some")
     return all_annotated
+
+
+def exhausted(steps: Generator[Any, None, bool]) -> bool:
+    """What a generator returns when it is run to its end."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return bool(end.value)

@@ -52,3 +52,19 @@ def counting(what: str, asked: bool | None = None) -> Iterator[Callable[[int, in
     with Progress(*columns) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total or None)
+
+
+@contextmanager
+def reading(what: str, size: int, asked: bool | None = None) -> Iterator[Callable[[int], None] | None]:
+    """A bar with `what` for a file of `size` bytes: it gives a function to be told how many have been read.
+
+    None where progress is not wanted."""
+    if not size or not wanted(asked):
+        yield None
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns) as bar:
+        task = bar.add_task(what, total=size)
+        yield lambda done: bar.update(task, completed=done)

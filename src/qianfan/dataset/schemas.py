@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from qianfan.contract.enums import DataTemplateType
+from qianfan.contract.enums import DataImportError, DataTemplateType
 
 TURN_KEYS: Final = ("prompt", "response", "system")
+_CONVERSATIONS: Final = (DataTemplateType.NonSortedConversation, DataTemplateType.SortedConversation)
 _SHAPE: Final = '[{"prompt": "…", "response": [["…"]]}]'
 _PREFERENCE: Final = '[{"user": "…", "chosen": "…", "rejected": "…"}]'
 _SHOWN: Final = 160  # characters of a suggested row
@@ -23,7 +24,7 @@ class Problem:
     """One thing that is wrong with one record, and how to mend it.
 
     line and column count from 1; column counts characters. field: where in the record, like `[1].response`.
-    source: name of the file or dataset, "" when unknown."""
+    source: name of the file or dataset, "" when unknown. code: errCode of an import."""
 
     line: int
     what: str
@@ -31,6 +32,7 @@ class Problem:
     field: str = ""
     column: int | None = None
     source: str = ""
+    code: int = DataImportError.Mismatch.value
 
     def __str__(self) -> str:
         place = f"{self.source} line {self.line}" if self.source else f"line {self.line}"
@@ -42,14 +44,26 @@ class Problem:
 
 
 class _Bad(Exception):
+    code = DataImportError.Mismatch
+
     def __init__(self, what: str, fix: str, field: str = "") -> None:
         self.what, self.fix, self.field = what, fix, field
+
+
+class _Empty(_Bad):
+    """Nothing is there where a text is wanted."""
+
+    code = DataImportError.Empty
 
 
 def check_row(row: Any, template: DataTemplateType | int, line: int, source: str = "") -> Problem | None:
     """The first problem of a record, or None when it fits the template.
 
     Raises ValueError for a template whose records are not text."""
+    if template in _CONVERSATIONS and is_plain(
+        row, several=template != DataTemplateType.NonSortedConversation
+    ):
+        return None
     template = DataTemplateType(template)
     try:
         if template is DataTemplateType.NonSortedConversation:
@@ -64,9 +78,35 @@ def check_row(row: Any, template: DataTemplateType | int, line: int, source: str
             _query(row)
         else:
             raise ValueError(f"records of the template {template.name} are not checked line by line")
+    except RecursionError:  # JSON may nest deeper than it can be shown
+        return Problem(line, "the record nests too deep", "write it as the template says", source=source)
     except _Bad as bad:
-        return Problem(line=line, what=bad.what, fix=bad.fix, field=bad.field, source=source)
+        return Problem(line, bad.what, bad.fix, field=bad.field, source=source, code=bad.code.value)
     return None
+
+
+def is_plain(row: Any, *, several: bool = False) -> bool:
+    """True for a conversation of the usual form: turns of prompt and response alone, all with an answer.
+
+    Such a record has no problem and is annotated, which this says in a fraction of the time; False says nothing.
+    several: a turn may have several answers to choose from."""
+    if type(row) is not list or not row:
+        return False
+    for turn in row:
+        if type(turn) is not dict or len(turn) != 2 or "prompt" not in turn or "response" not in turn:
+            return False
+        prompt, response = turn["prompt"], turn["response"]
+        if type(prompt) is not str or not prompt or prompt.isspace():
+            return False
+        if type(response) is not list or not response or (len(response) > 1 and not several):
+            return False
+        for answer in response:
+            if type(answer) is not list or len(answer) != 1:
+                return False
+            text = answer[0]
+            if type(text) is not str or not text or text.isspace():
+                return False
+    return True
 
 
 def is_annotated(row: Any) -> bool:
@@ -87,7 +127,7 @@ def _preference(row: Any) -> None:
         fix = f"wrap it: {_shown([row])}" if wrap else f"write it as {_PREFERENCE}"
         raise _Bad(f"a preference is an array of turns, this is {_kind(row)}", fix)
     if not row:
-        raise _Bad("the preference has no turn", f"write it as {_PREFERENCE}, or remove the line")
+        raise _Empty("the preference has no turn", f"write it as {_PREFERENCE}, or remove the line")
     for index, turn in enumerate(row):
         place, last = f"[{index}]", index == len(row) - 1
         if not isinstance(turn, Mapping):
@@ -98,8 +138,12 @@ def _preference(row: Any) -> None:
             if key not in turn:
                 raise _Bad(f"the turn has no {key}; it has {_names(turn)}", f"add {key}: a text", place)
             if not isinstance(turn[key], str) or not turn[key].strip():
-                what = "empty" if isinstance(turn[key], str) else f"{_kind(turn[key])}, not a text"
-                raise _Bad(f"{key} is {what}", "fill it or remove the record", f"{place}.{key}")
+                bad, what = (
+                    (_Empty, "empty")
+                    if isinstance(turn[key], str)
+                    else (_Bad, f"{_kind(turn[key])}, not a text")
+                )
+                raise bad(f"{key} is {what}", "fill it or remove the record", f"{place}.{key}")
         _system(turn, index)
         _known_keys(turn, (asked, *wanted, "system"), place)
     if row[-1]["chosen"] == row[-1]["rejected"]:
@@ -114,7 +158,7 @@ def _text(row: Any) -> None:
     if not isinstance(row, str):
         raise _Bad(f"a text is wanted, this is {_kind(row)}", "give one text a record")
     if not row.strip():
-        raise _Bad("the text is empty", "remove the record or fill it")
+        raise _Empty("the text is empty", "remove the record or fill it")
 
 
 def _query(row: Any) -> None:
@@ -138,7 +182,7 @@ def _query(row: Any) -> None:
 def _conversation(row: Any, *, several: bool) -> None:
     _wrapped(row)
     if not row:
-        raise _Bad("the conversation has no turn", f"write it as {_SHAPE}, or remove the line")
+        raise _Empty("the conversation has no turn", f"write it as {_SHAPE}, or remove the line")
     for index, turn in enumerate(row):
         place = f"[{index}]"
         _prompt(turn, place)
@@ -231,7 +275,7 @@ def _prompt(turn: Any, place: str) -> None:
     if not isinstance(prompt, str):
         raise _Bad(f"prompt is {_kind(prompt)}, not a text", "make it a text", f"{place}.prompt")
     if not prompt.strip():
-        raise _Bad("prompt is empty", "fill it or remove the turn", f"{place}.prompt")
+        raise _Empty("prompt is empty", "fill it or remove the turn", f"{place}.prompt")
 
 
 def _response(response: Any, place: str, *, several: bool) -> None:
@@ -259,7 +303,7 @@ def _response(response: Any, place: str, *, several: bool) -> None:
         if not isinstance(candidate[0], str):
             raise _Bad(f"the answer is {_kind(candidate[0])}, not a text", "make it a text", f"{here}[0]")
         if not candidate[0].strip():
-            raise _Bad("the answer is empty", "fill it or remove the record", f"{here}[0]")
+            raise _Empty("the answer is empty", "fill it or remove the record", f"{here}[0]")
 
 
 def _known_keys(turn: Mapping[str, Any], known: Sequence[str], place: str) -> None:

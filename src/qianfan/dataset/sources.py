@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 import threading
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, ClassVar, Final
@@ -24,11 +22,12 @@ from qianfan.contract.enums import (
     DataStorageType,
     DataTemplateType,
 )
-from qianfan.dataset.formats import READERS, WRITERS, Rows
+from qianfan.dataset import bos
+from qianfan.dataset.formats import READERS
 from qianfan.dataset.state import saved
-from qianfan.dataset.upload import download
+from qianfan.dataset.upload import download, transport_options
 from qianfan.dataset.waiting import progress_of, wait_until
-from qianfan.errors import FileSizeOverflow, InvalidArgumentError, QianfanRequestError, StorageNeeded
+from qianfan.errors import FileSizeOverflow, InvalidArgumentError, QianfanRequestError
 from qianfan.resources import Data
 
 PIECE: Final = 1 << 20  # bytes read at once
@@ -40,48 +39,6 @@ _PROJECT: Final = {
     DataTemplateType.QuerySet: DataProjectType.QuerySet,
     DataTemplateType.Text2Image: DataProjectType.Text2Image,
 }
-
-
-@dataclass
-class FileDataSource:
-    """A file of this machine. file_format: jsonl, json, csv or txt; by default what the suffix says."""
-
-    path: str | Path
-    file_format: str | None = None
-
-    def __post_init__(self) -> None:
-        self.path = Path(self.path).expanduser()
-        suffix = self.path.suffix.lstrip(".").lower() or "txt"
-        self.file_format = (self.file_format or suffix).lower()
-        if self.file_format not in READERS:
-            raise ValueError(
-                f"{self.path.name}: files of the format {self.file_format!r} are not read; "
-                f"use one of {', '.join(READERS)}, or give file_format="
-            )
-
-    def read(self) -> Rows:
-        """`(line, row)` of the file, streamed."""
-        assert self.file_format is not None
-        return READERS[self.file_format](self._pieces(), Path(self.path).name)
-
-    def write(self, rows: Iterable[Any]) -> None:
-        """Replace the file by these rows; it is whole or unchanged."""
-        assert self.file_format is not None
-        path = Path(self.path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, waiting = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.writelines(WRITERS[self.file_format](rows))
-            os.chmod(waiting, 0o644)
-            os.replace(waiting, path)
-        except BaseException:
-            Path(waiting).unlink(missing_ok=True)
-            raise
-
-    def _pieces(self) -> Iterator[bytes]:
-        with Path(self.path).open("rb") as file:
-            yield from _pieces(file)
 
 
 @saved
@@ -159,6 +116,27 @@ class QianfanDataSource:
         source.old_dataset_id = result["id"] if isinstance(result.get("id"), int) else None
         return source
 
+    @classmethod
+    def create_from_bos_file(
+        cls,
+        name: str,
+        template_type: DataTemplateType,
+        storage_id: str,
+        storage_path: str,
+        file_name: str,
+        is_data_annotated: bool = True,
+        **options: Any,
+    ) -> QianfanDataSource:
+        """A dataset in private storage, made of a file that lies there: created, imported, waited for.
+
+        storage_id: the bucket. storage_path: a folder in it. file_name: the file in the folder."""
+        remote = bos.path_of(storage_id, storage_path, file_name)
+        private = DataStorageType.PrivateBos
+        source = cls.create_bare_dataset(name, template_type, private, storage_id, storage_path, **options)
+        source.start_import(remote, annotated=is_data_annotated, **options)
+        source.wait_for_import(**options)
+        return source
+
     def refresh(self, **options: Any) -> dict[str, Any]:
         """Ask for `dataset/info` and keep what it says; returns its result."""
         result: dict[str, Any] = Data.get_dataset_info(self.id, **self._options(options))["result"]
@@ -185,10 +163,6 @@ class QianfanDataSource:
 
     def start_import(self, remote: str, *, annotated: bool, **options: Any) -> None:
         """Start the import of an uploaded file, `bos:/…`."""
-        if self.storage_type == DataStorageType.PrivateBos and not remote.startswith("bos:/local/"):
-            raise StorageNeeded(
-                "the dataset lies in a bucket of yours", advice="upload the file there with BOS"
-            )
         Data.create_data_import_task(
             self.id, annotated, DataSourceType.PrivateBos, remote, **self._options(options)
         )
@@ -216,8 +190,39 @@ class QianfanDataSource:
             raise self._failed("release", self.info.get("releaseErrCode"))
         return True
 
+    def save(
+        self,
+        data: str | None = None,
+        is_annotated: bool = False,
+        does_release: bool = False,
+        sup_storage_id: str | None = None,
+        sup_storage_path: str | None = None,
+        sup_storage_region: str | None = None,
+        zip_file_path: str | Path | None = None,
+        **options: Any,
+    ) -> bool:
+        """Add records to the dataset: `data`, the lines of a file, or a zip as it is; wait, and release if asked.
+
+        A zip holds .jsonl or .txt files; for text to image pictures, each with a JSON of the same stem. sup_storage_*:
+        the bucket to go through, where the dataset has none. Raises ValueError, QianfanRequestError. Returns True."""
+        from qianfan.dataset.saving import save
+
+        storage = {
+            "sup_storage_id": sup_storage_id,
+            "sup_storage_path": sup_storage_path,
+            "sup_storage_region": sup_storage_region,
+        }
+        save(self, data, zip_file_path, annotated=is_annotated, storage=storage, **options)
+        return self.release_dataset(**transport_options(options)) if does_release else True
+
     def fetch(self, stop: threading.Event | None = None, **options: Any) -> Iterator[tuple[int, Any]]:
         """Export the dataset, download it, and give its rows as `(line, row)`."""
+        yield from self._unpacked(download(self.export(stop, **options)))
+
+    def export(self, stop: threading.Event | None = None, **options: Any) -> str:
+        """Export the dataset, wait for it, and return the link of the zip.
+
+        Raises LookupError for an empty dataset, QianfanRequestError when the export failed."""
         if not self.info:
             self.refresh(**options)
         if not self.info.get("entityCount"):
@@ -234,11 +239,13 @@ class QianfanDataSource:
         finished = [r for r in records if r.get("downloadUrl") and r.get("finishTime")]
         if not finished:
             raise self._failed("export", "there is no record of it")
-        yield from self._unpacked(download(max(finished, key=lambda r: str(r["finishTime"]))["downloadUrl"]))
+        return str(max(finished, key=lambda record: str(record["finishTime"]))["downloadUrl"])
 
     def _unpacked(self, packed: bytes) -> Iterator[tuple[int, Any]]:
         texts = self.template_type is DataTemplateType.GenericText
-        format = "txt" if texts else "jsonl"
+        format = {DataTemplateType.GenericText: "txt", DataTemplateType.Text2Image: "json"}.get(
+            self.template_type or DataTemplateType.NonSortedConversation, "jsonl"
+        )
         limit, size = get_config().EXPORT_FILE_SIZE_LIMIT, 0
         with zipfile.ZipFile(io.BytesIO(packed)) as archive:
             members = [m for m in archive.infolist() if m.filename.endswith(f".{format}")]

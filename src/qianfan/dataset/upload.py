@@ -22,12 +22,12 @@ def transport_options(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if name in OPTIONS and value is not None}
 
 
-def upload(path: Path, name: str, **options: Any) -> dict[str, Any]:
-    """Send a file to the platform; it is read while it is sent.
+def upload(path: Path, name: str, *, once: bool = False, **options: Any) -> dict[str, Any]:
+    """Send a file to the platform; it is read while it is sent. once: the import that takes it removes it.
 
     Returns `path` (what an import takes: `bos:/local/<id>`), `id`, `size` (bytes) and `sha256`.
     Raises StorageNeeded where the platform takes no uploads, such as the cloud."""
-    return dict(Files.upload(path, name, **options)["result"])
+    return dict(Files.upload(path, name, once=once, **options)["result"])
 
 
 def download(url: str) -> bytes:

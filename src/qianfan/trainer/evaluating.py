@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from qianfan.dataset import state as saved_state
-from qianfan.errors import InvalidArgumentError
+from qianfan.errors import APIError, InvalidArgumentError, RequestError
 from qianfan.model import Model, Service
 from qianfan.trainer.consts import ActionState
 from qianfan.trainer.steps import Fields, Step
+from qianfan.utils.logging import logger
 
 
 @saved_state.saved
@@ -45,8 +46,18 @@ class EvaluateAction(Step):
         llms = [llm] if self.gate is None else [self.gate.baseline, llm]
         result = self._manager().eval(llms, self.eval_dataset, stop=self._stop, **options)
         if self.gate is not None:
+            self._record(result, options)
             self.gate.require(result)
         return {"eval_res": result, **input}
+
+    def _record(self, result: Any, options: Fields) -> None:
+        """Leave the verdict with the platform, for the gates of its registry; a cloud keeps none."""
+        if result.task_id is None:
+            return
+        try:
+            self.gate.record(result, **options)
+        except (APIError, RequestError) as error:
+            logger.info("the verdict of evaluation %s was not kept: %s", result.task_id, error)
 
     def resume(self, **kwargs: Any) -> Fields:
         """Evaluate again what the last input named. Raises ValueError without one."""

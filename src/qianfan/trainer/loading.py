@@ -22,7 +22,8 @@ class LoadDataSetAction(Step):
     Output: `{"datasets": [{"id", "type": 1, "name"}]}`.
 
     dataset: a `Dataset`, the id of one, a BOS path, a `DatasetConfig` or a list of those; rows of this machine
-    are saved to the platform first, of BOS nothing is asked. dataset_template: what it must be.
+    are saved to the platform first, of BOS nothing is asked: an object that `Dataset.load(bos_source_args=…)` read
+    is told as its path, unless its rows were changed. dataset_template: what it must be.
     generation: "v2" gives the shape of the V2 interface, `{"sourceType", "versions": [{"versionId"}]}`."""
 
     kind: ClassVar[str] = "load-dataset"

@@ -112,6 +112,7 @@ def _of_version(version: Mapping[str, Any]) -> dict[str, Any]:
 
 def _one(given: Any, rate: float | None) -> Trainset:
     from qianfan.dataset import Dataset
+    from qianfan.dataset.bos import BosDataSource
 
     if isinstance(given, Trainset):
         return given
@@ -132,6 +133,9 @@ def _one(given: Any, rate: float | None) -> Trainset:
         raise InvalidArgumentError(
             f"invalid dataset: {type(given).__name__}", advice="give a qianfan.dataset.Dataset"
         )
+    source = getattr(given, "inner_data_source_cache", None)
+    if isinstance(source, BosDataSource) and not given.is_changed:
+        return Trainset(bos_uri=source.uri, sampling_rate=rate)
     return Trainset(given, sampling_rate=rate)
 
 

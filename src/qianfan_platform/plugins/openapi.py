@@ -12,7 +12,7 @@ import orjson
 
 from qianfan.contract import errors
 from qianfan.contract.errors import Fault
-from qianfan_platform.files.fetch import checked_url
+from qianfan_platform.files.addresses import checked_url
 
 from .schema import problem
 

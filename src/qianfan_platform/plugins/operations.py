@@ -24,7 +24,7 @@ from qianfan.contract.errors import Fault
 from qianfan.contract.ids import random_word
 from qianfan_platform import jobs
 from qianfan_platform.datasets.operations import LOCAL_PREFIX, local_file
-from qianfan_platform.files.fetch import checked_url
+from qianfan_platform.files.addresses import checked_url
 from qianfan_platform.platform import Platform
 from qianfan_platform.serving import operations as serving
 from qianfan_platform.serving.operations import Answering

@@ -13,7 +13,8 @@ from qianfan.contract import errors
 from qianfan.contract.errors import Fault
 from qianfan_platform.accounts.gate import Caller
 from qianfan_platform.datasets.operations import local_file
-from qianfan_platform.files.fetch import Allow, fetch
+from qianfan_platform.files.addresses import Allow
+from qianfan_platform.files.fetch import fetch
 from qianfan_platform.inference import conversations, members
 from qianfan_platform.inference import operations as inference
 from qianfan_platform.inference.operations import Admitted

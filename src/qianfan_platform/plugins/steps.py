@@ -15,7 +15,8 @@ from qianfan.contract.enums import DocumentStatus
 from qianfan.contract.errors import Fault
 from qianfan.contract.lifecycle import KNOWLEDGE_DOCUMENT
 from qianfan_platform.accounts.gate import Caller
-from qianfan_platform.files.fetch import Allow, fetch
+from qianfan_platform.files.addresses import Allow
+from qianfan_platform.files.fetch import fetch
 from qianfan_platform.inference import operations as inference
 from qianfan_platform.jobs import Retry, Step, job
 from qianfan_platform.jobs.definitions import reason_of

@@ -15,7 +15,7 @@ from qianfan.contract.bodies import ToolCredential
 from qianfan.contract.errors import PARAMETER, Fault
 from qianfan_platform.engines.protocol import Tool, ToolCall
 from qianfan_platform.files import fetch
-from qianfan_platform.files.fetch import Allow
+from qianfan_platform.files.addresses import Allow
 from qianfan_platform.inference.quoting import neutral
 from qianfan_platform.platform import Platform
 

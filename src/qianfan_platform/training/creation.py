@@ -12,11 +12,13 @@ import orjson
 
 from qianfan.contract import errors, train_types
 from qianfan.contract.bodies import Id
-from qianfan.contract.enums import TrainStatus
+from qianfan.contract.enums import TrainMode, TrainStatus
 from qianfan.contract.errors import Fault
 from qianfan_platform import jobs
 from qianfan_platform.catalogue.catalogue import Trained
-from qianfan_platform.datasets import trainable
+from qianfan_platform.datasets import pinned, trainable
+from qianfan_platform.datasets.pinned import InBucket
+from qianfan_platform.datasets.tables import Dataset
 from qianfan_platform.platform import Platform
 from qianfan_platform.store import Tx
 from qianfan_platform.trainers.run import missing
@@ -27,17 +29,18 @@ from .increments import From
 from .tables import TrainRun, TrainTask
 
 DEFAULT_HELD_OUT: Final = 20  # percent, as documented
+UNCOUNTED: Final = 1_000_000  # records, for warnings only
 
 
 @dataclass(frozen=True)
 class Order:
     """A run as it is asked for, in either generation of the interface.
 
-    method, mode and config: None and {} leave them to the container. sets: (dataset, samplingRate).
+    method, mode and config: None and {} leave them to the container. sets: (dataset or data, samplingRate).
     notes: what was sent and does nothing here, in words."""
 
     task: TrainTask
-    sets: Sequence[tuple[Id, float]]
+    sets: Sequence[tuple[Id | InBucket, float]]
     train_type: str | None = None
     base_train_type: str | None = None
     mode: str | None = None
@@ -84,9 +87,11 @@ async def create_run(platform: Platform, tx: Tx, owner: int, order: Order) -> Tr
             errors.MISSING_EXTRA, f"this server cannot train: {absent}", "pip install 'open-qianfan[train]'"
         )
 
-    sets = [await trainable.check(tx, owner, ident, mode) for ident, _ in order.sets]
+    sets = [await _set(platform, tx, owner, data, mode) for data, _ in order.sets]
     rates = [_rate(rate) for _, rate in order.sets]
     records = sum(trainable.drawn(one.entity_count, rate) for one, rate in zip(sets, rates, strict=True))
+    if any(isinstance(data, InBucket) for data, _ in order.sets):
+        records = UNCOUNTED  # so that nothing is said of what nobody knows yet
     preset = container.preset or {}
     wish = Wish(
         mode, order.method or preset.get("method"), {**preset.get("config", {}), **order.config}, v2=order.v2
@@ -162,6 +167,12 @@ async def create_run(platform: Platform, tx: Tx, owner: int, order: Order) -> Tr
     queued = await jobs.enqueue(tx, "training.run", owner=owner, args={"run_id": run.id}, slot="train")
     run.job_id = queued.id
     return run
+
+
+async def _set(platform: Platform, tx: Tx, owner: int, data: Id | InBucket, mode: TrainMode) -> Dataset:
+    if isinstance(data, InBucket):
+        return await pinned.pin(tx, owner, data, mode, platform.objects)
+    return await trainable.check(tx, owner, data, mode)
 
 
 def _rate(rate: float) -> float:

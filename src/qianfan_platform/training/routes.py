@@ -6,8 +6,10 @@ from typing import Any, Final
 
 from qianfan.contract import bodies, errors, routes
 from qianfan.contract.bodies import Id
+from qianfan.contract.enums import TrainDatasetType
 from qianfan.contract.errors import Fault
 from qianfan.contract.times import plain
+from qianfan_platform.datasets.pinned import InBucket
 from qianfan_platform.web import Call, Router
 
 from . import creation, operations, views
@@ -31,6 +33,8 @@ MEMBERS: Final = (
     "increConfig",
     "type",
     "id",
+    "bosPath",
+    "versionBosUri",
 )
 router = Router(aliases={name.lower(): name for name in MEMBERS})
 
@@ -74,14 +78,17 @@ async def create_job(call: Call) -> Any:
     return {"id": run.id, "uuid": run.public_id}
 
 
-def _dataset(item: dict[str, Any]) -> tuple[Id, float]:
-    if item.get("type", 1) != 1 or "id" not in item:
+def _dataset(item: dict[str, Any]) -> tuple[Id | InBucket, float]:
+    rate, path = item.get("samplingRate", 1.0), item.get("bosPath") or item.get("versionBosUri")
+    if item.get("type", 1) == TrainDatasetType.PrivateBos.value and path:
+        return InBucket(path), rate
+    if item.get("type", 1) != TrainDatasetType.Platform.value or "id" not in item:
         raise Fault(
             errors.BAD_DATASET,
-            "a training set of type 2 lies in an object store, and this platform has none connected",
-            "import the data into a dataset and send {'type': 1, 'id': …}",
+            "a training set names no data",
+            "send {'type': 1, 'id': …} for a dataset, or {'type': 2, 'bosPath': 'bos:/bucket/folder'}",
         )
-    return item["id"], item.get("samplingRate", 1.0)
+    return item["id"], rate
 
 
 async def _start(call: Call) -> From | None:

@@ -12,7 +12,7 @@ from typing import Any
 from qianfan.contract.enums import TrainMode, TrainStatus
 from qianfan.contract.errors import Fault
 from qianfan.contract.lifecycle import TRAIN_RUN
-from qianfan_platform.datasets import trainable
+from qianfan_platform.datasets import pinned, trainable
 from qianfan_platform.datasets.trainable import Share
 from qianfan_platform.jobs import Step, job
 from qianfan_platform.platform import Platform
@@ -93,8 +93,10 @@ async def _rows(step: Step, platform: Platform, run_id: int) -> list[dict[str, A
         row = await operations.finished(tx, run_id)
     rates = row.rates or [1.0] * len(row.trainset)
     shares = [Share(dataset, rate) for dataset, rate in zip(row.trainset, rates, strict=True)]
-    into = work_of(platform, row) / "rows.jsonl"
-    parts = await trainable.mix(platform, shares, into, TrainMode(row.train_mode), row.seed)
+    mode, into = TrainMode(row.train_mode), work_of(platform, row) / "rows.jsonl"
+    for ident in row.trainset:
+        await pinned.ready(step, platform, ident, mode)
+    parts = await trainable.mix(platform, shares, into, mode, row.seed)
     async with step.transaction() as tx:
         (await operations.finished(tx, run_id)).parts = parts
     return parts

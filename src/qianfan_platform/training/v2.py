@@ -9,6 +9,7 @@ from qianfan.contract.bodies import Id
 from qianfan.contract.enums import TrainDatasetSourceType, TrainStatus
 from qianfan.contract.errors import CONSOLE_PARAMETER, Fault
 from qianfan.contract.times import zulu
+from qianfan_platform.datasets.pinned import InBucket
 from qianfan_platform.web import Call, Router
 from qianfan_platform.web.pages import page_info
 
@@ -68,14 +69,17 @@ async def create_task(call: Call) -> Any:
     return {"jobId": task.public_id, "taskId": run.public_id}
 
 
-def _dataset(source: str, item: dict[str, Any]) -> tuple[Id, float]:
+def _dataset(source: str, item: dict[str, Any]) -> tuple[Id | InBucket, float]:
+    rate = item.get("samplingRate", 1.0)
+    if source == TrainDatasetSourceType.PrivateBos.value and item.get("versionBosUri"):
+        return InBucket(item["versionBosUri"]), rate
     if source != TrainDatasetSourceType.Platform.value or "versionId" not in item:
         raise Fault(
             CONSOLE_PARAMETER,
-            "param[datasetConfig.sourceType] invalid: this platform has no object store connected",
-            "import the data into a dataset and send sourceType Platform with versionId",
+            f"param[datasetConfig.versions] invalid: an item does not fit sourceType {source}",
+            "send sourceType Platform with versionId, or Bos with versionBosUri",
         )
-    return item["versionId"], item.get("samplingRate", 1.0)
+    return item["versionId"], rate
 
 
 @router.v2(routes.FINETUNE_V2_TASK_DETAIL, bodies.V2TaskRef, write=False)

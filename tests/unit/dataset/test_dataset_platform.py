@@ -26,7 +26,7 @@ def test_a_dataset_used_where_it_lies_is_only_asked_about(platform: StubPlatform
     assert isinstance(source, QianfanDataSource)
     assert (source.old_dataset_id, source.template_type) == (77, DataTemplateType.NonSortedConversation)
     with pytest.raises(Exception, match="is_download_to_local=True"):
-        dataset[0]
+        dataset.to_pylist()
 
 
 def test_a_dataset_by_id_asks_nothing_before_it_must(platform: StubPlatform) -> None:

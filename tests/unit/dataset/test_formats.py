@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -106,3 +107,76 @@ def test_what_a_format_cannot_hold_is_refused() -> None:
 def test_csv_cells_that_are_no_texts_are_written_as_json() -> None:
     """Structure in a cell survives as JSON."""
     assert b"".join(formats.write_csv([{"a": [1], "b": None}])) == b"a,b\n[1],\n"
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+@pytest.mark.parametrize(
+    ("suffix", "raw", "good", "bad"),
+    [
+        (
+            "jsonl",
+            b'{"a": 1}\n{"a": }\n\n\xff\n[2]',
+            [(1, {"a": 1}), (5, [2])],
+            [(2, b'{"a": }'), (4, b"\xff")],
+        ),
+        ("txt", b"a\n\xff\n\nb", [(1, "a"), (4, "b")], [(2, b"\xff")]),
+        (
+            "csv",
+            b'a,b\n1,2\n3\n"x\ny",2\n"oops" z,1\n5,"6',
+            [(2, {"a": "1", "b": "2"}), (4, {"a": "x\ny", "b": "2"})],
+            [(3, b"3\n"), (6, b'"oops" z,1\n'), (7, b'5,"6\n')],
+        ),
+        ("json", b"[1, ", [], [(1, b"[1, ")]),
+    ],
+)
+def test_bad_lines_are_told_and_passed_over(
+    size: int, suffix: str, raw: bytes, good: list[object], bad: list[object]
+) -> None:
+    """Each with its line and its bytes, in any split; the lines after them are read."""
+    told: list[object] = []
+    pieces = [raw[at : at + size] for at in range(0, len(raw), size)]
+    rows = formats.READERS[suffix](
+        pieces, "x", on_bad=lambda problem, line: told.append((problem.line, line))
+    )
+    assert list(rows) == good
+    assert told == bad
+
+
+def test_a_line_that_is_too_long_is_passed_over() -> None:
+    """64 KiB of it are told, the lines around it are read, and its rest is not kept."""
+    told: list[tuple[int, int]] = []
+
+    def pieces() -> Iterator[bytes]:
+        yield b"[1]\n["
+        for _ in range(70):
+            yield b" " * (1 << 20)
+        yield b"]\n[2]\n"
+
+    rows = formats.read_jsonl(pieces(), on_bad=lambda problem, raw: told.append((problem.line, len(raw))))
+    assert list(rows) == [(1, [1]), (3, [2])]
+    assert told == [(2, 64 << 10)]
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b"a,a\n1,2\n", "names 'a' twice"),
+        (b",".join(b"c%d" % n for n in range(10_001)) + b"\n", "10001 columns"),
+    ],
+)
+def test_a_header_that_would_lose_cells_is_refused(raw: bytes, words: str) -> None:
+    """Two columns of one name are one in an object; ten thousand columns are no table of rows."""
+    with pytest.raises(FormatError, match=words):
+        list(formats.read_csv([raw]))
+
+
+def test_any_file_is_opened_by_its_suffix(tmp_path: Path) -> None:
+    """In any encoding; `told` hears how many bytes were read."""
+    heard: list[int] = []
+    path = tmp_path / "x.jsonl"
+    path.write_text('["问"]\n', encoding="utf-16")
+    assert list(formats.open_rows(path, told=heard.append)) == [(1, ["问"])]
+    assert heard == [path.stat().st_size]
+    assert list(formats.open_rows(path, "txt")) == [(1, '["问"]')]
+    with pytest.raises(ValueError, match="'doc' are not read"):
+        formats.open_rows(tmp_path / "x.doc")

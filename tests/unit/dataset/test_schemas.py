@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qianfan.contract.enums import DataTemplateType as Template
-from qianfan.dataset.schemas import Problem, check_row, is_annotated
+from qianfan.dataset import schemas
+from qianfan.dataset.schemas import Problem, check_row, is_annotated, is_plain
 
 GOOD = [{"prompt": "2+2?", "response": [["4"]]}, {"prompt": "times 3?", "response": [["12"]]}]
 
@@ -147,3 +150,37 @@ def test_each_mistake_of_a_preference_is_named(row: Any, field: str, words: str)
     found = problem(row, Template.PromptChosenRejected)
     assert found.field == field
     assert words in found.what
+
+
+PARTS = st.sampled_from([None, "", " ", "\u3000", "a", 1, True, [], {}, ["a"], [["a"]]])
+ANSWERS = st.one_of(PARTS, st.lists(st.one_of(PARTS, st.lists(PARTS, max_size=2)), max_size=2))
+TURNS = st.one_of(
+    PARTS,
+    st.fixed_dictionaries({"prompt": PARTS, "response": ANSWERS}),
+    st.dictionaries(
+        st.sampled_from(["prompt", "response", "system", "role", "x"]), st.one_of(PARTS, ANSWERS), max_size=3
+    ),
+)
+
+
+@given(st.one_of(TURNS, st.lists(TURNS, max_size=3)), st.sampled_from([2000, 2001]))
+def test_the_short_way_says_what_the_long_way_says(row: Any, template: int) -> None:
+    """A conversation of the usual form has no problem and is annotated; all others are looked at in full."""
+    kind = Template(template)
+    plain = is_plain(row, several=kind is Template.SortedConversation)
+    try:
+        schemas._conversation(row, several=kind is Template.SortedConversation)
+        problem = None
+    except schemas._Bad as bad:
+        problem = bad.what
+    found = check_row(row, kind, 1)
+    assert (None if found is None else found.what) == problem
+    assert not plain or (problem is None and is_annotated(row))
+
+
+def test_the_short_way_is_taken_by_usual_conversations() -> None:
+    """Turns of prompt and response alone, one answer each unless several are allowed."""
+    assert is_plain(GOOD)
+    several = [{"prompt": "a", "response": [["b"], ["c"]]}]
+    assert is_plain(several, several=True)
+    assert not is_plain(several)

@@ -19,6 +19,7 @@ from qianfan_platform.accounts.vault import Vault
 from qianfan_platform.catalogue.catalogue import Catalogue
 from qianfan_platform.catalogue.weights import Weights
 from qianfan_platform.files import DirectoryFiles
+from qianfan_platform.files.objects import Objects
 from qianfan_platform.inference.operations import Finder
 from qianfan_platform.platform import Platform, Settings
 from qianfan_platform.plugins import operations, questions
@@ -55,6 +56,7 @@ async def platform(store: Store, tmp_path: Path) -> AsyncIterator[Platform]:
             settings=Settings(tmp_path / "data"),
             store=store,
             files=DirectoryFiles(tmp_path / "files"),
+            objects=Objects(),
             catalogue=catalogue,
             weights=weights,
             fleet=fleet,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
 from stub_platform import StubPlatform
 
-from qianfan.dataset import Dataset
+from qianfan.config import get_config
+from qianfan.dataset import BosDataSource, Dataset
 from qianfan.errors import InvalidArgumentError
 from qianfan.trainer import LLMFinetune, LoadDataSetAction
 from qianfan.trainer.configs import DatasetConfig, TrainConfig
@@ -61,6 +63,20 @@ def test_a_place_in_bos_is_told_and_not_asked_about(platform: StubPlatform) -> N
     }
     action = LoadDataSetAction("bos:/bucket/folder/rows.jsonl")
     assert action.exec()["datasets"] == [{"type": 2, "bosPath": "bos:/bucket/folder/rows.jsonl"}]
+
+
+def test_an_object_that_was_read_is_told_as_its_path(
+    tmp_path: Path, platform: StubPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store has it already, so nothing is uploaded; a saved action knows it again, and no key."""
+    monkeypatch.setitem(get_config().__dict__, "CACHE_DIR", str(tmp_path))
+    source = BosDataSource("bj", "bucket-1", "folder/rows.jsonl", ak="the-ak", sk="the-sk")
+    action = LoadDataSetAction(Dataset(source=source))
+    saved = action.dumps()
+    assert b"the-" not in saved
+    for one in (action, LoadDataSetAction().loads(saved)):
+        assert one.exec()["datasets"] == [{"type": 2, "bosPath": "bos:/bucket-1/folder/rows.jsonl"}]
+    assert platform.routes == []
 
 
 def test_a_bos_path_is_a_folder_or_a_file(caplog: pytest.LogCaptureFixture) -> None:
