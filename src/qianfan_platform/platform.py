@@ -31,7 +31,9 @@ class Settings:
     any_key: bool = False  # every well-formed key is the one account: only for `qianfan local`
     catalogue: Path | None = None  # TOML merged over the built-in catalogue
     objects: Path | None = None  # TOML of the object stores that are connected
-    bad_share: float = 0.0  # 0–1: of the records of an import; while no more are refused, the others are taken
+    bad_share: float = (
+        0.0  # 0–1: of the records of an import; while no more are refused, the others are taken
+    )
     public: bool = False  # allow a public bind without TLS
     limits: Limits = field(default_factory=Limits)  # of each account that has none of its own
     most_connections: int = 10_000  # open at once

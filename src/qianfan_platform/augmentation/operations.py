@@ -14,15 +14,13 @@ from qianfan.contract.augmentation import DEV_APIS, CreateAugmentation
 from qianfan.contract.bodies import Id
 from qianfan.contract.enums import (
     AugmentationStatus,
-    DataImportStatus,
-    DataReleaseStatus,
     DataTemplateType,
 )
 from qianfan.contract.errors import Fault
 from qianfan.contract.ids import as_number, random_word
-from qianfan.contract.lifecycle import AUGMENTATION, DATASET_IMPORT
+from qianfan.contract.lifecycle import AUGMENTATION
 from qianfan_platform import jobs
-from qianfan_platform.datasets import operations as datasets
+from qianfan_platform.datasets import filling
 from qianfan_platform.datasets.tables import Dataset
 from qianfan_platform.platform import Platform
 from qianfan_platform.serving import operations as serving
@@ -47,22 +45,10 @@ async def create(platform: Platform, tx: Tx, owner: int, spec: CreateAugmentatio
             "param[similarityThreshold] invalid: no sample is below 0, so none would be kept",
             "send more than 0; 0.7 is usual",
         )
-    source = await datasets.get(tx, owner, spec["sourceDatasetId"])
-    target = await datasets.get(tx, owner, spec["destDatasetId"])
+    wanted = (spec["sourceDatasetId"], spec["destDatasetId"])
+    source, target = await filling.from_one_into_another(tx, owner, *wanted)
     for one in (source, target):
         _must_hold_questions(one)
-    if source.id == target.id:
-        raise Fault(errors.CONSOLE_PARAMETER, "source and destination are the same dataset", "create another")
-    if not source.file_id or not source.entity_count:
-        raise Fault(errors.WRONG_STATE, f"dataset {source.id} is empty", "import data first")
-    if target.release_status in (DataReleaseStatus.Running, DataReleaseStatus.Finished):
-        raise Fault(
-            errors.WRONG_STATE,
-            f"dataset {target.id} is released, its content is frozen",
-            "create another one",
-        )
-    if target.import_status == DataImportStatus.Running:
-        raise Fault(errors.WRONG_STATE, f"dataset {target.id} is being imported into", "wait for its end")
     row = await tx.add(
         AugmentTask(
             owner_id=owner,
@@ -78,7 +64,7 @@ async def create(platform: Platform, tx: Tx, owner: int, spec: CreateAugmentatio
             entity_count=source.entity_count,
         )
     )
-    await tx.move(target, DATASET_IMPORT, DataImportStatus.Running, field="import_status", import_progress=0)
+    await filling.begin(tx, target)
     await tell(tx, row, WORDS.Created)
     queued = await jobs.enqueue(tx, "augmentation.run", owner=owner, args={"task_id": row.id}, slot=SLOT)
     row.job_id = queued.id
@@ -176,7 +162,7 @@ async def stop(tx: Tx, owner: int, ident: Id) -> None:
     if row.status == WORDS.Terminated:
         return
     await tx.move(row, AUGMENTATION, WORDS.Terminated, finished_at=utc_now(), reason="it was stopped")
-    await give_back(tx, row)
+    await filling.give_back(tx, row.target_id)
     await tell(tx, row, WORDS.Terminated)
     if row.job_id is not None:
         await jobs.cancel(tx, row.job_id)
@@ -191,14 +177,6 @@ async def delete(tx: Tx, owner: int, idents: Sequence[Id]) -> None:
         for table in (AugmentSample, AugmentTry):
             await tx.execute(delete_rows(table).where(table.task_id == row.id))
         await tx.delete(row)
-
-
-async def give_back(tx: Tx, row: AugmentTask) -> None:
-    """The destination of a task that came to nothing: what it held before is there, an empty one has failed."""
-    target = await tx.maybe(Dataset, Dataset.id == row.target_id)
-    if target is not None and target.import_status == DataImportStatus.Running:
-        to = DataImportStatus.Finished if target.file_id else DataImportStatus.Failed
-        await tx.move(target, DATASET_IMPORT, to, field="import_status")
 
 
 async def tell(tx: Tx, row: AugmentTask, status: AugmentationStatus) -> None:

@@ -10,11 +10,10 @@ from typing import Any
 
 import orjson
 
-from qianfan.contract.enums import AugmentationStatus, DataImportStatus, DataTemplateType
+from qianfan.contract.enums import AugmentationStatus, DataTemplateType
 from qianfan.contract.errors import WRONG_STATE, Fault
-from qianfan.contract.lifecycle import AUGMENTATION, DATASET_IMPORT
-from qianfan_platform.datasets import contents
-from qianfan_platform.datasets.freeing import free
+from qianfan.contract.lifecycle import AUGMENTATION
+from qianfan_platform.datasets import contents, filling
 from qianfan_platform.datasets.tables import Dataset
 from qianfan_platform.inference.operations import Finder
 from qianfan_platform.jobs import Cancelled, Job, Step, job
@@ -40,7 +39,7 @@ async def _failed(step: Step, error: BaseException, *, task_id: int) -> None:
 
 async def _fail(tx: Tx, row: AugmentTask, reason: str) -> None:
     await tx.move(row, AUGMENTATION, WORDS.Failed, reason=reason[:2000], finished_at=utc_now())
-    await operations.give_back(tx, row)
+    await filling.give_back(tx, row.target_id)
     await operations.tell(tx, row, WORDS.Failed)
 
 
@@ -193,28 +192,18 @@ def _joined(before: Path | None, rows: list[Any], out: Path) -> int:
 
 async def _finish(tx: Tx, row: AugmentTask, made: dict[str, Any], fewer: str) -> None:
     target = await tx.one(Dataset, row.target_id)
-    await free(tx, row.owner_id, target.file_id)
-    moment = contents.after_exports(target)
-    await tx.move(
-        target,
-        DATASET_IMPORT,
-        DataImportStatus.Finished,
-        field="import_status",
-        import_progress=100,
-        import_count=made["count"],
-        content_at=moment,
-        file_id=made["file"],
-        size_bytes=made["size"],
-        entity_count=target.entity_count + made["count"],
-        annotated_count=target.annotated_count + made["annotated"],
-        character_count=target.character_count + made["characters"],
-        batches=[*target.batches, {"entities": made["count"], "at": moment.isoformat()}],
-    )
+    content = filling.Filled(made["file"], made["size"], made["count"], made["characters"], made["annotated"])
+    await filling.end(tx, target, content)
     reason = ""
     if fewer:
         reason = f"{made['count']} of {row.wanted} samples: {fewer}; {await _reasons(tx, row)}"
     await tx.move(
-        row, AUGMENTATION, WORDS.Finished, finished_at=moment, kept=made["count"], reason=reason[:2000]
+        row,
+        AUGMENTATION,
+        WORDS.Finished,
+        finished_at=target.content_at,
+        kept=made["count"],
+        reason=reason[:2000],
     )
     await operations.tell(tx, row, WORDS.Finished)
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from qianfan.contract import errors
 from qianfan.contract.bodies import Id
 from qianfan.contract.cleaning import CreateCleaning
-from qianfan.contract.enums import DataImportStatus, DataReleaseStatus, DataTemplateType, ETLTaskStatus
+from qianfan.contract.enums import DataTemplateType, ETLTaskStatus
 from qianfan.contract.errors import Fault
 from qianfan.contract.ids import random_word
-from qianfan.contract.lifecycle import CLEANING, DATASET_IMPORT
+from qianfan.contract.lifecycle import CLEANING
 from qianfan.dataset.operators import BadOperator, Pipeline
 from qianfan_platform import jobs
-from qianfan_platform.datasets import operations as datasets
+from qianfan_platform.datasets import filling
 from qianfan_platform.datasets.tables import Dataset
 from qianfan_platform.store import Tx
 
@@ -28,22 +28,10 @@ async def create(tx: Tx, owner: int, spec: CreateCleaning) -> CleaningTask:
         raise Fault(errors.CONSOLE_PARAMETER, f"param[operationsV2] invalid: {bad}", bad.advice) from None
     if not works:
         raise Fault(errors.CONSOLE_PARAMETER, "param[operationsV2] invalid: it names no operator")
-    source = await datasets.get(tx, owner, spec["sourceDatasetId"])
-    target = await datasets.get(tx, owner, spec["destDatasetId"])
+    wanted = (spec["sourceDatasetId"], spec["destDatasetId"])
+    source, target = await filling.from_one_into_another(tx, owner, *wanted)
     _must_be_text(source)
     _must_be_text(target)
-    if source.id == target.id:
-        raise Fault(errors.CONSOLE_PARAMETER, "source and destination are the same dataset", "create another")
-    if not source.file_id:
-        raise Fault(errors.WRONG_STATE, f"dataset {source.id} is empty", "import data first")
-    if target.release_status in (DataReleaseStatus.Running, DataReleaseStatus.Finished):
-        raise Fault(
-            errors.WRONG_STATE,
-            f"dataset {target.id} is released, its content is frozen",
-            "create another one",
-        )
-    if target.import_status == DataImportStatus.Running:
-        raise Fault(errors.WRONG_STATE, f"dataset {target.id} is being imported into", "wait for its end")
     row = await tx.add(
         CleaningTask(
             owner_id=owner,
@@ -55,7 +43,7 @@ async def create(tx: Tx, owner: int, spec: CreateCleaning) -> CleaningTask:
             entity_count=source.entity_count,
         )
     )
-    await tx.move(target, DATASET_IMPORT, DataImportStatus.Running, field="import_status", import_progress=0)
+    await filling.begin(tx, target)
     queued = await jobs.enqueue(tx, "cleaning.run", owner=owner, args={"task_id": row.id})
     row.job_id = queued.id
     return row
@@ -91,16 +79,8 @@ async def delete(tx: Tx, owner: int, idents: Sequence[Id]) -> None:
             if row.job_id is not None:
                 await jobs.cancel(tx, row.job_id)
             await tx.move(row, CLEANING, ETLTaskStatus.Interrupted)
-            await give_back(tx, row.target_id)
+            await filling.give_back(tx, row.target_id)
         await tx.delete(row)
-
-
-async def give_back(tx: Tx, target_id: int) -> None:
-    """The destination of a task that came to nothing: what it held before is there, an empty one has failed."""
-    target = await tx.maybe(Dataset, Dataset.id == target_id)
-    if target is not None and target.import_status == DataImportStatus.Running:
-        to = DataImportStatus.Finished if target.file_id else DataImportStatus.Failed
-        await tx.move(target, DATASET_IMPORT, to, field="import_status")
 
 
 async def names(tx: Tx, row: CleaningTask) -> tuple[Dataset | None, Dataset | None]:

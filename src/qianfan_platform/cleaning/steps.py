@@ -7,14 +7,14 @@ import shutil
 from pathlib import Path
 from typing import Any, Final
 
-from qianfan.contract.enums import DataImportStatus, ETLTaskStatus
+from qianfan.contract.enums import ETLTaskStatus
 from qianfan.contract.errors import WRONG_STATE, Fault
-from qianfan.contract.lifecycle import CLEANING, DATASET_IMPORT
+from qianfan.contract.lifecycle import CLEANING
+from qianfan_platform.datasets import filling
 from qianfan_platform.datasets.contents import settled
-from qianfan_platform.datasets.freeing import free
 from qianfan_platform.datasets.tables import Dataset
 from qianfan_platform.files.reference import derived_id
-from qianfan_platform.jobs import Step, children, job
+from qianfan_platform.jobs import Step, Unfit, children, job
 from qianfan_platform.jobs.definitions import reason_of
 from qianfan_platform.platform import Platform
 from qianfan_platform.store import utc_now
@@ -25,7 +25,7 @@ from .tables import CleaningTask
 OPERATORS: Final = "qianfan.dataset.operators.files"
 
 
-class NothingLeft(Exception):
+class NothingLeft(Unfit):
     """The operators dropped every text."""
 
 
@@ -33,7 +33,7 @@ async def _failed(step: Step, error: BaseException, *, task_id: int) -> None:
     async with step.transaction() as tx:
         row = await operations.get(tx, None, task_id)
         await tx.move(row, CLEANING, ETLTaskStatus.Failed, reason=reason_of(error), finished_at=utc_now())
-        await operations.give_back(tx, row.target_id)
+        await filling.give_back(tx, row.target_id)
 
 
 @job("cleaning.run", on_failure=_failed)
@@ -46,20 +46,7 @@ async def run(step: Step, *, task_id: int) -> None:
     async with step.transaction(last=True) as tx:
         row = await operations.get(tx, None, task_id)
         target = await tx.one(Dataset, row.target_id)
-        await free(tx, target.owner_id, target.file_id)
-        await tx.move(
-            target,
-            DATASET_IMPORT,
-            DataImportStatus.Finished,
-            field="import_status",
-            import_progress=100,
-            content_at=utc_now(),
-            batches=[
-                *target.batches,
-                {"entities": done["content"]["import_count"], "at": utc_now().isoformat()},
-            ],
-            **done["content"],
-        )
+        await filling.end(tx, target, filling.Filled(**done["content"]))
         await tx.move(
             row,
             CLEANING,
@@ -100,11 +87,10 @@ async def _clean(step: Step, platform: Platform, task_id: int, scratch: Path) ->
         whole, name=f"{target.public_id}.jsonl", move=True, ident=_id(row, step.attempt)
     )
     content = {
-        "file_id": kept.id,
-        "size_bytes": kept.size,
-        "entity_count": target.entity_count + done["remaining"],
-        "character_count": target.character_count + done["characters"],
-        "import_count": done["remaining"],
+        "file": kept.id,
+        "size": kept.size,
+        "entities": done["remaining"],
+        "characters": done["characters"],
     }
     return {**done, "content": content}
 

@@ -11,7 +11,6 @@ import shutil
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -21,11 +20,10 @@ from sqlalchemy import select, update
 
 from qianfan.contract import errors
 from qianfan.contract.bodies import Id
-from qianfan.contract.enums import DataImportStatus, DataReleaseStatus
 from qianfan.contract.errors import Fault
 from qianfan_platform.files.reference import derived_id
 from qianfan_platform.platform import Platform
-from qianfan_platform.store import Store, Tx, utc_now
+from qianfan_platform.store import Store, Tx
 
 from .freeing import free
 from .index import DatasetIndex, derive, indexes_of
@@ -57,26 +55,6 @@ async def settled(platform: Platform, dataset_id: Id) -> Dataset:
             if (done := await _baked(platform, dataset, changes, gaps)) is not None:
                 return done
     raise replaced_too_often(number)
-
-
-def must_be_open(dataset: Dataset) -> None:
-    """Raise Fault unless single entities of it may be changed now."""
-    if dataset.release_status in (DataReleaseStatus.Running, DataReleaseStatus.Finished):
-        raise Fault(
-            errors.WRONG_STATE,
-            f"dataset {dataset.id} is released, its content is frozen",
-            "create a new dataset and import there",
-        )
-    if dataset.import_status == DataImportStatus.Running:
-        raise Fault(errors.WRONG_STATE, f"dataset {dataset.id} is being imported into", "wait for its end")
-
-
-def after_exports(dataset: Dataset) -> datetime:
-    """The moment of a change now, in a second after its newest export: clients compare whole seconds."""
-    if not dataset.exports:
-        return utc_now()
-    exported = datetime.fromisoformat(dataset.exports[-1]["finished"])
-    return max(utc_now(), exported.replace(microsecond=0) + timedelta(seconds=1))
 
 
 def replaced_too_often(dataset_id: int) -> Fault:

@@ -26,7 +26,8 @@ from qianfan_platform.platform import Platform
 from qianfan_platform.store import Tx, utc_now
 
 from . import pictures
-from .contents import TRIES, after_exports, gaps_of, must_be_open, replaced_too_often
+from .contents import TRIES, gaps_of, replaced_too_often
+from .filling import after_exports, must_be_open
 from .index import DatasetIndex, indexes_of, is_annotated
 from .tables import Dataset, EntityChange
 

@@ -16,7 +16,8 @@ from qianfan_platform.platform import Platform
 from qianfan_platform.store import Tx, utc_now
 
 from . import buckets, packing, pictures
-from .contents import after_exports, settled
+from .contents import settled
+from .filling import after_exports
 from .tables import Dataset
 
 KIND: Final = "datasets.export"

@@ -18,12 +18,11 @@ from qianfan_platform.files.addresses import Allow
 from qianfan_platform.files.fetch import fetch
 from qianfan_platform.files.objects import ObjectFault
 from qianfan_platform.files.reference import derived_id
-from qianfan_platform.jobs import Step, children, job
+from qianfan_platform.jobs import Step, Unfit, children, job
 from qianfan_platform.jobs.definitions import reason_of
 from qianfan_platform.platform import Platform
-from qianfan_platform.store import utc_now
 
-from . import buckets, members, operations, reading, verdicts
+from . import buckets, filling, members, operations, reading, verdicts
 from .contents import settled
 from .freeing import free
 from .tables import Dataset
@@ -36,7 +35,7 @@ PARTS: Final = ("content", "pack", "refused")  # files that an import may leave 
 _BEFORE_READING: Final = 2  # percent of the progress
 
 
-class Refused(Exception):
+class Refused(Unfit):
     """The data cannot be taken. report: what was found, as `reading.Report`; it names the file of refused lines."""
 
     def __init__(self, report: dict[str, Any]) -> None:
@@ -44,7 +43,7 @@ class Refused(Exception):
         self.report = report
 
 
-class Deleted(Exception):
+class Deleted(Unfit):
     """The dataset was deleted while it was imported into."""
 
 
@@ -103,28 +102,17 @@ async def import_files(
         dataset = await tx.maybe(Dataset, Dataset.id == dataset_id, lock=True)
         if dataset is None:
             raise Deleted(f"dataset {dataset_id} was deleted while it was imported into")
-        await free(tx, dataset.owner_id, dataset.file_id, verdicts.quarantine(dataset), *once)
-        now = utc_now()
-        batch = {"entities": done["taken"], "at": now.isoformat()}
-        if done["pack"]:
-            batch["pack"] = done["pack"]
-        await tx.move(
-            dataset,
-            DATASET_IMPORT,
-            DataImportStatus.Finished,
-            field="import_status",
-            import_progress=100,
-            import_report=done["report"],
-            import_count=done["taken"],
-            content_at=now,
-            file_id=done["file"],
-            size_bytes=done["size"],
-            entity_count=dataset.entity_count + done["taken"],
-            annotated_count=dataset.annotated_count + done["annotated"],
-            character_count=dataset.character_count + done["characters"],
-            label_count=dataset.label_count + done["labels"],
-            batches=[*dataset.batches, batch],
+        await free(tx, dataset.owner_id, verdicts.quarantine(dataset), *once)
+        made = filling.Filled(
+            done["file"],
+            done["size"],
+            done["taken"],
+            done["characters"],
+            done["annotated"],
+            done["labels"],
+            done["pack"],
         )
+        await filling.end(tx, dataset, made, import_report=done["report"])
 
 
 async def _read(

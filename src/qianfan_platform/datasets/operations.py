@@ -18,12 +18,12 @@ from qianfan.contract.enums import (
 )
 from qianfan.contract.errors import Fault
 from qianfan.contract.ids import random_word
-from qianfan.contract.lifecycle import DATASET_IMPORT, DATASET_RELEASE
+from qianfan.contract.lifecycle import DATASET_RELEASE
 from qianfan_platform import jobs
 from qianfan_platform.files.objects import Objects
 from qianfan_platform.store import Tx, utc_now
 
-from . import buckets, pictures
+from . import buckets, filling, pictures
 from .freeing import free
 from .tables import Dataset, DatasetGroup
 
@@ -133,26 +133,13 @@ async def start_import(
     annotated: records without an answer are told of. bad_share: of the records, 0–1; while no more are refused,
     the others are taken."""
     dataset = await get(tx, owner, ident)
-    if dataset.release_status in (DataReleaseStatus.Running, DataReleaseStatus.Finished):
-        raise Fault(
-            errors.WRONG_STATE,
-            f"dataset {dataset.id} is released, its content is frozen",
-            "create a new dataset and import there",
-        )
-    if dataset.import_status == DataImportStatus.Running:
-        raise Fault(errors.WRONG_STATE, f"dataset {dataset.id} is being imported into", "wait for its end")
+    filling.must_be_open(dataset)
     if source == DataSourceType.PrivateBos:
         for path in files:
             if local_file(path) is None:
                 objects.at(path, owner)
-    await tx.move(
-        dataset,
-        DATASET_IMPORT,
-        DataImportStatus.Running,
-        field="import_status",
-        import_progress=0,
-        import_report={"quarantine": dataset.import_report.get("quarantine")},  # freed when there is another
-    )
+    refused = {"quarantine": dataset.import_report.get("quarantine")}  # freed when there is another
+    await filling.begin(tx, dataset, import_report=refused)
     await jobs.enqueue(
         tx,
         "datasets.import",

@@ -32,7 +32,7 @@ What runs once and what may run again when a process is killed:
 
 from __future__ import annotations
 
-from .definitions import Cancelled, Fenced, Retry, job
+from .definitions import Cancelled, Fenced, Retry, Unfit, job
 from .queue import cancel, enqueue, waiting
 from .step import Step
 from .tables import Job, JobState, JobStep
@@ -46,6 +46,7 @@ __all__ = [
     "JobStep",
     "Retry",
     "Step",
+    "Unfit",
     "Worker",
     "cancel",
     "enqueue",

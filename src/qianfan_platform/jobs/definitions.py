@@ -26,6 +26,10 @@ class Fenced(Exception):
     """Another worker has taken the job over; nothing was written. The handler must stop: let it pass."""
 
 
+class Unfit(Exception):
+    """What was given cannot be worked on, and its owner is told why: the log gets a line, no traceback."""
+
+
 @dataclass(frozen=True)
 class Definition:
     """A kind of job: its handler, what follows a failure or a cancellation, and how often it is tried."""

@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from sqlalchemy import and_, func, or_, select, update
 
+from qianfan.contract.errors import Fault
 from qianfan_platform.store import Store, Tx
 
-from .definitions import KNOWN, Cancelled, Definition, Fenced, Retry, reason_of
+from .definitions import KNOWN, Cancelled, Definition, Fenced, Retry, Unfit, reason_of
 from .queue import Listener, become_cancelled, listen, unlisten
 from .step import Step
 from .tables import Job, JobState
@@ -290,7 +291,12 @@ class Worker(Listener):
             pause_s = min(LONGEST_PAUSE_S, 2.0**job.attempts) * random.uniform(0.5, 1.0)
             await self._put_back(step, pause_s=pause_s, error=reason_of(error), attempts=job.attempts + 1)
         else:
-            logger.error("job %s (%s) failed", job.id, job.kind, exc_info=error)
+            if isinstance(error, Fault | Unfit):
+                logger.warning(
+                    "job %s (%s) failed: %s", job.id, job.kind, reason_of(error).partition("\n")[0]
+                )
+            else:
+                logger.error("job %s (%s) failed", job.id, job.kind, exc_info=error)
             await self._give_up(KNOWN[job.kind], job, step, error)
 
     async def _give_up(self, known: Definition, job: Job, step: Step, error: Exception) -> None:

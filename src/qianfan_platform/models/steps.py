@@ -13,7 +13,7 @@ from qianfan.contract.errors import Fault
 from qianfan.contract.lifecycle import MODEL_VERSION
 from qianfan_platform.catalogue.noise import noise
 from qianfan_platform.engines.llamacpp import pack
-from qianfan_platform.jobs import Job, JobStep, Retry, Step, job
+from qianfan_platform.jobs import Job, JobStep, Retry, Step, Unfit, job
 from qianfan_platform.platform import Platform
 from qianfan_platform.store import Tx
 from qianfan_platform.training import operations as training
@@ -31,7 +31,7 @@ WAIT_FOR_RUN_S: Final = 0.3
 MAKES_FILES: Final = ("pack", "keep")  # steps whose result is the id of a blob
 
 
-class NothingToPublish(Exception):
+class NothingToPublish(Unfit):
     """The run ended without a result."""
 
 
