@@ -107,7 +107,7 @@ def breaches_of_the_platform(path: Path) -> Iterator[str]:
                 target.startswith(module) for module in PURE_DATASET
             )
             pure |= here == "augmentation" and (
-                target.startswith("qianfan.evaluation.metrics") or target.startswith("qianfan.dataset.")
+                target.startswith(("qianfan.evaluation.metrics", "qianfan.dataset."))
             )
             pure |= here == "evaluation" and any(target.startswith(module) for module in PURE_EVALUATION)
             if not target.startswith("qianfan.contract") and not pure:

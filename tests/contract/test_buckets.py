@@ -32,6 +32,8 @@ from qianfan.resources.console.consts import (
     TrainMode,
 )
 from qianfan.resources.console.files import Files
+from qianfan.trainer import LLMFinetune
+from qianfan.trainer.configs import TrainConfig
 from tests.bucket_server import ABSENT, LOCKED, MINE, REGION, BucketServer, bucket_server
 from tests.contract.conftest import conversations
 
@@ -358,6 +360,17 @@ def test_a_model_is_tuned_on_what_lies_in_a_bucket(bucket_server: BucketServer) 
     assert (result["versionInfo"]["releaseStatus"], result["versionInfo"]["entityCount"]) == (2, 40)
     with pytest.raises(APIError, match="frozen"):
         Data.create_data_import_task(pinned, True, DataSourceType.PrivateBos, f"bos:/{MINE}/train")
+
+
+def test_a_trainer_goes_from_a_bucket_to_a_model(bucket_server: BucketServer) -> None:
+    """`LLMFinetune(dataset_bos_path=…)` as published scripts call it, to a version that is ready."""
+    bucket_server.write("trainer/data.jsonl", lines(16))
+    config = TrainConfig(epoch=1, batch_size=8, learning_rate=0.01, peft_type="LoRA")
+    trainer = LLMFinetune("tiny", dataset_bos_path=f"bos:/{MINE}/trainer/", train_config=config)
+    trainer.run()
+    assert trainer.result[0]["datasets"] == [{"type": 2, "bosPath": f"bos:/{MINE}/trainer/"}]
+    made = Model.detail(trainer.result[0]["model_version_id"])["result"]
+    assert made["state"] == "Ready"
 
 
 def test_data_that_cannot_be_trained_on_fails_the_run_with_its_line(bucket_server: BucketServer) -> None:

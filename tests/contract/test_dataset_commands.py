@@ -107,6 +107,21 @@ def test_refused_lines_are_told_and_the_command_fails(qianfan: Command, tmp_path
     assert [problem["line"] for problem in outcome["problems"]] == [2, 3]
 
 
+def test_a_refused_addition_leaves_what_was_there(qianfan: Command, tmp_path: Path) -> None:
+    """It can be released and downloaded, as a table too; a dataset that stayed empty says what to do with it."""
+    good, bad, sheet = tmp_path / "good.jsonl", tmp_path / "bad.jsonl", tmp_path / "sheet.csv"
+    good.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    bad.write_text('[{"prompt": ""}]\n')
+    ident = qianfan.json("dataset", "upload", str(good))["id"]
+    told = qianfan("dataset", "upload", str(bad), "--into", ident, code=1).stderr
+    assert "fill it by" not in told
+    qianfan("dataset", "release", ident)
+    qianfan("dataset", "download", ident, "-o", str(sheet))
+    assert sheet.read_text().splitlines()[0].startswith("prompt,response")
+    assert len(sheet.read_text().splitlines()) == len(ROWS) + 1
+    assert "is empty: fill it by --into" in qianfan("dataset", "upload", str(bad), code=1).stderr
+
+
 def test_records_of_other_formats_are_imported_as_they_are(qianfan: Command, tmp_path: Path) -> None:
     """The platform says how it read them."""
     file = tmp_path / "chat.jsonl"
@@ -123,7 +138,7 @@ def test_pictures_are_uploaded_in_a_zip_and_described(qianfan: Command, tmp_path
     file = tmp_path / "pictures.zip"
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("cat.png", png())
-    ident = qianfan.json("dataset", "upload", str(file), "--template", "image")["id"]
+    ident = qianfan.json("dataset", "upload", str(file))["id"]  # known by what is in it
     (entity,) = map(json.loads, qianfan("dataset", "entities", ident, "--json").stdout.splitlines())
     assert entity["name"] == "cat.png"
     qianfan("dataset", "annotate", ident, entity["id"], "--label", "a cat on a roof")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -11,11 +12,12 @@ from rich.console import Console
 from rich.text import Text
 
 from . import options
-from .dataset_files import Chosen, Existing, Out, opened, so_many, template_of, write
+from .dataset_files import Chosen, Existing, Out, flat, opened, so_many, template_of, write
 from .output import emit, note, show_table
 from .rows import cut, visible
 
 if TYPE_CHECKING:
+    from qianfan.contract.enums import DataTemplateType
     from qianfan.dataset import Problem
     from qianfan.dataset.operators import Stages
     from qianfan.dataset.operators.rows import Cleaning
@@ -248,10 +250,12 @@ def convert(
             found = mapping.of(row) if source == AUTO else mapping.BY_NAME.get(source)
             try:
                 new = found.to_row(row, wanted, line=line, source=file.name, note=noted) if found else row
+                if source == AUTO and not found:
+                    _fitting(row, wanted, line, file.name, given=template is not None)
                 if source != AS_IS and isinstance(new, list) and shape in mapping.BY_NAME:
                     new = mapping.BY_NAME[shape].from_row(new, line=line, source=file.name)
                 if isinstance(new, str) and format == "csv":
-                    new = mapping.TEXT.from_row(new)
+                    new = flat(new, line, file.name)
             except FormatError as error:
                 tell(error.problem)
                 continue
@@ -277,6 +281,19 @@ def convert(
         note(f"{text}: {so_many(count)}")
     left = f", {len(refused):,} left out" if refused else ""
     note(f"{so_many(sum(counts.values()))} written to {out}{left}")
+
+
+def _fitting(row: Any, template: DataTemplateType, line: int, source: str, *, given: bool) -> None:
+    """Refuses a row of no known format, unless it is one of ours."""
+    from qianfan.contract.enums import DataTemplateType
+    from qianfan.dataset import FormatError
+    from qianfan.dataset.schemas import check_row
+
+    if template is DataTemplateType.NonSortedConversation and not given:
+        template = DataTemplateType.SortedConversation  # several answers may come after the first rows
+    problem = check_row(row, template, line, source)
+    if problem is not None:
+        raise FormatError(replace(problem, fix=f"{problem.fix}; --from as-is leaves rows as they are"))
 
 
 def dedup(

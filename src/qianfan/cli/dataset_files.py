@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -51,10 +52,12 @@ def opened(
     Raises DatasetFormatError for a bad line unless `on_bad` hears it, BadParameter for a format that is not read."""
     from qianfan.dataset.formats import format_of, open_rows
 
+    if not file.is_file():  # a pipe can be read only once
+        raise typer.BadParameter(f"{file} is no plain file; save what it gives as one first")
     try:
         format_of(file)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise typer.BadParameter(str(error).removesuffix(", or give file_format=")) from None
     first = [row for _, row in islice(open_rows(file, on_bad=lambda problem, raw: None), FIRST)]
     read = [0]  # bytes
 
@@ -117,11 +120,40 @@ def write(out: Path, rows: Iterable[Any], format: str | None = None) -> None:
     try:
         target = FileDataSource(out, format)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise typer.BadParameter(str(error).removesuffix(", or give file_format=")) from None
     try:
         target.write(rows)
     except FormatError as error:
         raise DatasetFormatError(error.problem) from None
+    except OSError as error:
+        raise named(error, out) from None
+
+
+def write_bytes(out: Path, content: bytes) -> None:
+    """Replace the file by this; it is whole or as before."""
+    waiting = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        waiting.write_bytes(content)
+        waiting.replace(out)
+    except OSError as error:
+        waiting.unlink(missing_ok=True)
+        raise named(error, out) from None
+
+
+def named(error: OSError, out: Path) -> OSError:
+    """The error with the file that was to be written: a full disk does not say which."""
+    return OSError(error.errno, error.strerror or str(error), str(out))
+
+
+def flat(row: Any, line: int, source: str) -> Any:
+    """A row as columns of a csv. Raises FormatError for a conversation of several turns."""
+    from qianfan.dataset import mapping
+
+    if isinstance(row, str):
+        return mapping.TEXT.from_row(row)
+    return (
+        mapping.BY_NAME["columns"].from_row(row, line=line, source=source) if isinstance(row, list) else row
+    )
 
 
 def so_many(count: int) -> str:

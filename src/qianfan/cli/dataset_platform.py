@@ -12,7 +12,7 @@ import typer
 from qianfan.contract.enums import DataImportStatus, DataReleaseStatus
 
 from . import options
-from .dataset_files import counted, so_many, waiting, write
+from .dataset_files import counted, flat, so_many, waiting, write, write_bytes
 from .output import emit, note, show_table
 from .rows import cut, visible
 
@@ -144,14 +144,14 @@ def download(
 
     def rows() -> Iterator[Any]:
         nonlocal total
-        for _, row in counted(source.fetch(), f"downloading {ident}"):
+        for line, row in counted(source.fetch(), f"downloading {ident}"):
             total += 1
-            yield row
+            yield flat(row, line, ident) if out.suffix.lower() == ".csv" else row
 
     try:
         if packed:
             with waiting(f"downloading {ident}"):
-                out.write_bytes(fetched(source.export()))
+                write_bytes(out, fetched(source.export()))
             total = int(source.info.get("entityCount") or 0)
         else:
             write(out, rows())

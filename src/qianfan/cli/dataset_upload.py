@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -11,7 +12,7 @@ import typer
 from qianfan.config import get_config
 
 from . import failures, options
-from .dataset_files import PACKED, Chosen, Existing, opened, so_many, template_of, waiting
+from .dataset_files import PACKED, Chosen, Existing, opened, so_many, template_of, waiting, write_bytes
 from .output import emit, note
 from .rows import cut, visible
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from qianfan.contract.enums import DataTemplateType
     from qianfan.dataset import QianfanDataSource
 
+PICTURES: Final = (".png", ".jpg", ".jpeg", ".bmp")
 NAME: Final = 40  # characters of a made name at most
 
 
@@ -66,13 +68,17 @@ def upload(
 
     packed = file.suffix.lower() in PACKED
     first, _ = ([], None) if packed else opened(file)  # what is wrong the platform tells
-    chosen = template_of(template, first)
+    chosen = template_of("image" if template is None and packed and _pictured(file) else template, first)
     source = _target(into, name or file.stem, chosen)
     with waiting(f"sending {file.name}, {file.stat().st_size / 1e6:,.1f} MB"):
         remote = Files.upload(file, once=True)["result"]["path"]
     source.start_import(remote, annotated=_annotated(first, chosen), **options.given(bad_share=bad_share))
     failed = None
-    _watch(source, f"importing {file.name}")
+    try:
+        _watch(source, f"importing {file.name}")
+    except KeyboardInterrupt:
+        note(f"the platform goes on importing: qianfan dataset show {source.id}")
+        raise
     try:
         source.wait_for_import()
     except QianfanRequestError as error:
@@ -80,7 +86,7 @@ def upload(
     done = source.info.get("importStatus") == DataImportStatus.Finished
     problems, link = _verdicts(source)
     if quarantine is not None and link:
-        quarantine.write_bytes(fetched(link))
+        write_bytes(quarantine, fetched(link))
     if done and release:
         with waiting("releasing"):
             source.release_dataset()
@@ -90,6 +96,14 @@ def upload(
         _show(source, done, problems, quarantine if link else None, link, failed)
     if not done:
         raise typer.Exit(failures.FAILED)
+
+
+def _pictured(file: Path) -> bool:
+    """Whether the archive is a zip with pictures in it."""
+    if not zipfile.is_zipfile(file):
+        return False
+    with zipfile.ZipFile(file) as archive:
+        return any(name.lower().endswith(PICTURES) for name in archive.namelist())
 
 
 def _watch(source: QianfanDataSource, text: str) -> None:
@@ -154,7 +168,7 @@ def _show(
     for mapping in (outcome["progress"].get("import") or {}).get("mappings") or []:
         note(f"read as {mapping if isinstance(mapping, str) else mapping.get('name')}")
     for told in (outcome["progress"].get("import") or {}).get("notes") or []:
-        note(f"{told['what']}: {so_many(told['count'])}")
+        note(f"{told['what']} ({told['count']:,})")
     for problem in problems:
         note(_told(problem))
     if outcome["refused"] > len(problems):
@@ -162,7 +176,7 @@ def _show(
     if quarantine is not None:
         note(f"the refused lines are in {quarantine}")
     elif link:
-        note("all refused lines, with their reasons: give --quarantine FILE")
+        note("--quarantine FILE keeps all refused lines, with their reasons")
     if done:
         refused = f", {outcome['refused']:,} refused" if outcome["refused"] else ""
         released = ", released" if outcome["released"] else ""
@@ -170,6 +184,8 @@ def _show(
         print(source.id)
     else:
         note(f"nothing was imported: {(why or 'the platform does not say why').splitlines()[0].rstrip(':')}")
+        if not source.info.get("entityCount"):
+            note(f"{source.id} is empty: fill it by --into {source.id}, or `qianfan dataset delete` it")
 
 
 def _target(into: str | None, name: str, template: DataTemplateType) -> QianfanDataSource:

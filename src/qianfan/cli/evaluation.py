@@ -131,6 +131,8 @@ def _dataset(text: str) -> Any:
         dataset = Dataset.load(data_file=text)
         dataset.save(replace_source=True, qianfan_dataset_create_args={})
         return dataset
+    if not text.startswith("ds-") and as_number(text) is None:
+        raise typer.BadParameter(f"there is no file {text}, and it is no id of a dataset (ds-…)")
     return Dataset.load(qianfan_dataset_id=text, is_download_to_local=False)
 
 

@@ -85,16 +85,16 @@ def show(model: ModelId, json: options.JsonObject = False) -> None:
         return
     note(told(gate) if gate else f"{model} has no gate")
     show_table(
-        ("version", "passed", "evaluation", "metric", "rule", "baseline", "difference", "low", "high", "n"),
+        ("version", "passed", "evaluation", "metric", "rule", "margin", "baseline", "difference", "low", "high", "n"),
         [
             (
                 version, "yes" if one["passed"] else "no", one["evaluationId"], one["metric"], one["rule"],
-                one["baselineName"], one["difference"], one["low"], one["high"], one["n"],
+                f"{one['margin']:g}", one["baselineName"], one["difference"], one["low"], one["high"], one["n"],
             )
             for version, verdicts in found.items()
             for one in verdicts
         ],
-        numbers=("difference", "low", "high", "n"),
+        numbers=("margin", "difference", "low", "high", "n"),
     )  # fmt: skip
 
 

@@ -112,7 +112,10 @@ def render(
         if not equals:
             raise typer.BadParameter(f"{pair!r} is no value; write name=text")
         given[name] = text
-    text, negative = _prompt(source).render(**given)
+    prompt = _prompt(source)
+    text, negative = prompt.render(**given)
+    for name in given.keys() - {*prompt.variables, *prompt.negative_variables}:
+        note(f"the template has no variable {name}")
     if json:
         emit({"prompt": text, "negative_prompt": negative})
         return

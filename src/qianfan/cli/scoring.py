@@ -83,8 +83,11 @@ def give(
             if any(value is not None for value in scores.values()):
                 more = {"note": str(row["note"])} if row.get("note") else {}
                 results.append({"resultId": row["resultId"], "scores": scores, **more})
-        except (ValueError, AttributeError, KeyError) as error:
-            raise typer.BadParameter(f"line {number} of {source} is no answer with scores: {error}") from None
+        except (ValueError, AttributeError, KeyError):
+            advice = "give the file that `score list` wrote, with `scores` filled in"
+            raise typer.BadParameter(
+                f"line {number} of {source} is no answer with scores; {advice}"
+            ) from None
     if not results:
         raise typer.BadParameter(f"{source} holds no score; fill in `scores` of its lines")
     waiting = 0

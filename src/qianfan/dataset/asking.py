@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from string import Formatter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -50,6 +50,7 @@ class Manner:
     workers: int
     show_progress: bool | None
     parameters: Mapping[str, Any]
+    failures: list[str] = field(default_factory=list)  # why questions have no answer, one for each
 
     @classmethod
     def of(cls, dataset: Dataset, keywords: dict[str, Any], *, is_chat: bool, latency: bool) -> Manner:
@@ -151,7 +152,9 @@ def ask_all(rows: Sequence[Any], who: Any, manner: Manner) -> list[dict[str, Any
             shown(next(counter), len(questions))
             return answer
 
-        return list(pool.map(work, questions))
+        found = list(pool.map(work, questions))
+    _summed(manner, len(questions))
+    return found
 
 
 def _asked(question: Question, who: Any, manner: Manner) -> dict[str, Any]:
@@ -180,6 +183,7 @@ async def aask_all(rows: Sequence[Any], who: Any, manner: Manner) -> list[dict[s
                 shown(next(counter), len(questions))
 
         await asyncio.gather(*(work() for _ in range(min(manner.workers, len(questions)))))
+    _summed(manner, len(questions))
     return found
 
 
@@ -211,9 +215,18 @@ def _row(
     return row
 
 
-def _unanswered(question: Question, manner: Manner, error: Exception) -> dict[str, Any]:
-    logger.warning("a question has no answer: %s", error)
+def _unanswered(question: Question, manner: Manner, error: QianfanError) -> dict[str, Any]:
+    """The row of a question that has no answer; one reason is told once, not once a question."""
+    why = error.error_msg or str(error)
+    if why not in manner.failures:
+        logger.warning("a question has no answer: %s", error)
+    manner.failures.append(why)
     return _row(question, manner, "", None, None)
+
+
+def _summed(manner: Manner, asked: int) -> None:
+    if len(manner.failures) > 1:
+        logger.warning("%d of %d questions have no answer", len(manner.failures), asked)
 
 
 def of_platform(rows: Sequence[Any]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -214,7 +215,7 @@ class Dataset(Editing, Columns, Processing, OnPlatform):
                 rows = packing.packed(rows)
             if schema is not None:
                 rows = self._checked(rows, DataTemplateType(schema))
-            count = target.write(row for _, row in rows)
+            count = target.write(map(itemgetter(1), rows))
         if not grouped:
             chain.counted(count)
         return grouped

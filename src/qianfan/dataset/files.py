@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import itertools
 import os
+import secrets
 import shutil
 import tempfile
 import zipfile
@@ -11,6 +13,7 @@ import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -109,22 +112,24 @@ class FileDataSource:
                 f"{path.name} is a folder or a zip", advice="save to a file, or give save_as_folder=True"
             )
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, waiting = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        counted = _Counted(rows)
+        waiting = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+        numbers = itertools.count()
+        counted = map(itemgetter(0), zip(rows, numbers, strict=False))
         try:
-            with os.fdopen(handle, "wb", BUFFER) as file:
+            with waiting.open("xb", BUFFER) as file:
                 if self.file_format == "parquet":
                     from qianfan.dataset.parquet import write_parquet
 
                     write_parquet(waiting, counted)
                 else:
                     file.writelines(WRITERS[self.file_format or "txt"](counted))
-            os.chmod(waiting, 0o644)
+            if path.exists():
+                shutil.copymode(path, waiting)  # a private file stays one
             os.replace(waiting, path)
         except BaseException:
-            Path(waiting).unlink(missing_ok=True)
+            waiting.unlink(missing_ok=True)
             raise
-        return counted.count
+        return next(numbers)
 
     def _write_folder(self, rows: Iterable[Any]) -> int:
         path, format = Path(self.path), self.file_format or "txt"
@@ -221,18 +226,6 @@ class FileDataSource:
             logger.warning("%s: %s holds no rows that are asked for and is passed over", self.path, name)
             return None
         return found
-
-
-class _Counted:
-    """Rows, and how many have come."""
-
-    def __init__(self, rows: Iterable[Any]) -> None:
-        self._rows, self.count = rows, 0
-
-    def __iter__(self) -> Iterator[Any]:
-        for row in self._rows:
-            self.count += 1
-            yield row
 
 
 def _one_text(file: IO[bytes], name: str) -> Rows:

@@ -63,9 +63,13 @@ def open_rows(
     return _rows_of(path, format_of(path, format), on_bad, told)
 
 
+SUFFIXES: Final = {"ndjson": "jsonl", "text": "txt", "md": "txt", "pq": "parquet"}  # besides their own
+
+
 def format_of(path: Path, format: str | None = None) -> str:
     """The format given, or the one that the suffix names; a name without one is text. Raises ValueError."""
     found = (format or path.suffix.lstrip(".") or "txt").lower()
+    found = SUFFIXES.get(found, found)
     if found not in FORMATS:
         raise ValueError(
             f"{path.name}: files of the format {found!r} are not read; "

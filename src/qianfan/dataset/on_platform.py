@@ -184,11 +184,11 @@ class OnPlatform(Rowed):
                 raise DatasetFormatError(error.problem) from None
 
     def _shaped(self, row: Any, template: DataTemplateType) -> Any:
-        """A flat row as the platform takes it: one turn in an array; a cell of CSV as one answer."""
+        """A flat row as the platform takes it: one turn in an array; a cell of a table as one answer."""
         if not isinstance(row, dict) or "prompt" not in row or template is DataTemplateType.GenericText:
             return row
         source = self.inner_data_source_cache
-        if isinstance(source, FileDataSource) and source.file_format == "csv":
+        if isinstance(source, FileDataSource) and source.file_format in ("csv", "parquet"):
             row = {name: cell for name, cell in row.items() if cell or name == "prompt"}
             if "response" in row and template is not DataTemplateType.QuerySet:
                 row["response"] = [[row["response"]]] if isinstance(row["response"], str) else row["response"]

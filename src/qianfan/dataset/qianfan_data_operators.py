@@ -48,6 +48,10 @@ def stages_of(operators: Sequence[QianfanOperator]) -> Mapping[str, list[dict[st
     """What the wire calls operationsV2: all four stages, the empty ones too."""
     found: dict[str, list[dict[str, Any]]] = {stage: [] for stage in STAGES}
     for operator in operators:
+        if not isinstance(operator, QianfanOperator):
+            raise InvalidArgumentError(
+                f"{operator!r} is no operator", advice="give such as qianfan_data_operators.RemoveEmoji()"
+            )
         found[operator.operator_type].append(operator.to_dict())
     return found
 

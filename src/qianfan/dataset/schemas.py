@@ -233,7 +233,7 @@ def _wrapped(row: Any) -> None:
             raise _Bad("the turn is not in an array", f"wrap it: {_shown([mended])}")
         raise _Bad(
             f"a conversation is an array of turns, this is an object with {_names(row)}",
-            f"write it as {_SHAPE}",
+            f"write it as {_SHAPE}, or name the columns prompt and response",
         )
     raise _Bad(f"a conversation is an array of turns, this is {_kind(row)}", f"write it as {_SHAPE}")
 
@@ -308,6 +308,12 @@ def _response(response: Any, place: str, *, several: bool) -> None:
 
 def _known_keys(turn: Mapping[str, Any], known: Sequence[str], place: str) -> None:
     unknown = [key for key in turn if key not in known]
+    if unknown and {"chosen", "rejected"} <= {*unknown}:
+        raise _Bad(
+            "the turn has chosen and rejected answers",
+            "use the template PromptChosenRejected, or write the better one as response",
+            place,
+        )
     if unknown:
         raise _Bad(
             f"the turn has unknown members: {', '.join(map(repr, unknown[:5]))}",

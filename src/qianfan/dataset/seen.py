@@ -30,9 +30,7 @@ class Seen:
 
     def is_new(self, data: bytes) -> bool:
         """Whether these bytes were not there before; they are from now on."""
-        return self._put(hash(data) or 1)  # 0 is a free place
-
-    def _put(self, number: int) -> bool:
+        number = hash(data) or 1  # 0 is a free place
         table, mask = self._table, self._mask
         place = number & mask
         while found := table[place]:
@@ -48,9 +46,14 @@ class Seen:
     def _grow(self) -> None:
         before = self._table
         self._make(2 * len(before))
+        table, mask = self._table, self._mask
         for number in before:
             if number:
-                self._put(number)
+                place = number & mask
+                while table[place]:
+                    place = (place + 1) & mask
+                table[place] = number
+                self._free -= 1
 
 
 def identity(row: Any) -> bytes:

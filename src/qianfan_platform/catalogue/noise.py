@@ -6,6 +6,7 @@ quantised matrices. The differences on the base are the measure of what is noise
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -68,7 +69,8 @@ async def measured(gguf: Path, cases: list[dict[str, Any]]) -> Noise:
         differences: list[float] = []
         for case in cases:
             served = await engine.logprobs(case["prompt_ids"], case["answer_ids"])
-            differences += [abs(a - b) for a, b in zip(case["logprobs"], served, strict=True)]
+            both = zip(case["logprobs"], served, strict=True)
+            differences += [abs(a - b) for a, b in both if not math.isnan(b)]
     finally:
         await engine.close()
     return Noise.of(differences)

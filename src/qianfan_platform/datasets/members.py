@@ -21,7 +21,6 @@ Note = Callable[[str], None]
 _HEAD: Final = 1 << 16  # bytes by which a file is known
 _PARQUET: Final = b"PAR1"
 _PACKED: Final = ("zip", "gzip")
-_SUFFIXES: Final = {"ndjson": "jsonl", "text": "txt", "md": "txt", "pq": "parquet"}
 _TEXT_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -82,7 +81,7 @@ def are_small(inputs: Sequence[tuple[str, Path]], limit: int) -> bool:
 def suffix_format(name: str) -> str | None:
     """The format that the name of a file tells; None when it tells none that is read."""
     suffix = Path(name).suffix.lstrip(".").lower()
-    suffix = _SUFFIXES.get(suffix, suffix)
+    suffix = formats.SUFFIXES.get(suffix, suffix)
     return suffix if suffix in formats.FORMATS else None
 
 

@@ -162,11 +162,13 @@ def local_file(path: str) -> str | None:
 
 
 async def release(tx: Tx, owner: int, ident: Id) -> None:
-    """Freeze the dataset, so that it can be trained on. Releasing twice is no error."""
+    """Freeze the dataset, so that it can be trained on. Releasing twice is no error.
+
+    A later import that failed has changed nothing: what was imported before can be released."""
     dataset = await get(tx, owner, ident)
     if dataset.release_status in (DataReleaseStatus.Running, DataReleaseStatus.Finished):
         return
-    if dataset.import_status != DataImportStatus.Finished or not dataset.file_id:
+    if dataset.import_status == DataImportStatus.Running or not dataset.file_id:
         raise Fault(
             errors.WRONG_STATE,
             f"dataset {dataset.id} has no imported content to release",

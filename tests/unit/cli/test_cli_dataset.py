@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +224,49 @@ def test_texts_go_into_a_column_and_come_out(tmp_path: Path) -> None:
     assert sheet.read_text().splitlines()[:2] == ["text", '"one, two"']
     said("convert", sheet, back)
     assert back.read_text() == texts.read_text()
+
+
+def test_a_row_of_no_known_format_is_not_called_ours(tmp_path: Path) -> None:
+    """A sheet with headings of its own, and texts where conversations are wanted: refused unless taken as they are."""
+    sheet, texts, out = tmp_path / "a.csv", tmp_path / "a.txt", tmp_path / "b.jsonl"
+    sheet.write_text("问题,回答\n你好,很好\n", encoding="gb18030")
+    texts.write_text("one\n")
+    for arguments in ((sheet, out), (texts, out, "--template", "conversation")):
+        failed = CliRunner().invoke(app, ["dataset", "convert", *map(str, arguments)])
+        assert "--from as-is" in str(failed.exception)
+        assert not out.exists()
+    said("convert", sheet, out, "--from", "as-is")
+    assert read(out) == [{"问题": "你好", "回答": "很好"}]
+
+
+def test_a_wrong_operator_is_told_which_was_meant(file: Path) -> None:
+    """By the nearest name."""
+    assert (
+        "did you mean remove_emoji?"
+        in said("clean", file, "--explain", "--op", "remove_emojis", code=2).stderr
+    )
+
+
+def test_a_pipe_is_no_file_of_rows(tmp_path: Path) -> None:
+    """It could be read only once; it is not called empty."""
+    pipe = tmp_path / "pipe.jsonl"
+    os.mkfifo(pipe)
+    assert "no plain file" in said("check", pipe, code=2).stderr
+
+
+def test_what_cannot_be_written_is_named_and_leaves_nothing(tmp_path: Path) -> None:
+    """A full disk, as the system tells it: without a name."""
+
+    def rows_() -> Iterator[Any]:
+        yield CHAT
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match=r"x\.jsonl"):
+        dataset_files.write(tmp_path / "x.jsonl", rows_())
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="folder"):
+        dataset_files.write_bytes(tmp_path / "folder", b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
 def test_a_bar_counts_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

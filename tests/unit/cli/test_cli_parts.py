@@ -13,8 +13,24 @@ from qianfan.cli.conversation import Conversation
 from qianfan.cli.embedding import cosine
 from qianfan.cli.history import state_folder
 from qianfan.cli.options import given, lines_of, named, text_of
+from qianfan.cli.output import show_table
 from qianfan.cli.plugin import sources
 from qianfan.resources import ChatCompletion
+
+
+@pytest.mark.parametrize("columns", [None, "20"])
+def test_ids_of_a_table_are_never_broken(
+    columns: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are copied into the next command: not on a narrow terminal, and a pipe gets a line for each row."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    ident = "0123456789abcdef" * 6
+    show_table(("id", "what"), [(ident, "some words of a text"), ("b", "c")])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith(ident)
+    assert (len(lines) == 3) is (columns is None)
 
 
 def test_a_name_that_is_no_preset_is_a_service_of_ones_own() -> None:

@@ -24,11 +24,16 @@ MAKERS = {
 }
 
 
+def needs(library: str) -> None:
+    """Skip unless it is installed: a folder of tests that is called `datasets` is no library."""
+    pytest.importorskip("datasets.arrow_dataset" if library == "datasets" else library)
+
+
 @pytest.mark.parametrize("rows", [CHATS, OBJECTS, TEXTS], ids=["conversations", "objects", "texts"])
 @pytest.mark.parametrize("library", MAKERS)
 def test_rows_go_and_come_back_as_they_were(library: str, rows: list[Any]) -> None:
     """Through each library that is installed; members that a turn has not do not appear."""
-    pytest.importorskip(library)
+    needs(library)
     table = MAKERS[library](iter(rows))
     assert len(table) == len(rows)
     assert list(bridges.rows_of(table)) == rows
@@ -37,7 +42,7 @@ def test_rows_go_and_come_back_as_they_were(library: str, rows: list[Any]) -> No
 @pytest.mark.parametrize("library", MAKERS)
 def test_nothing_is_lost_at_the_border_of_a_batch(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One row before it, on it, after it, and some batches."""
-    pytest.importorskip(library)
+    needs(library)
     monkeypatch.setattr(bridges, "BATCH", 10)
     for count in (0, 9, 10, 11, 25):
         rows = [{"number": number} for number in range(count)]
@@ -53,8 +58,8 @@ def test_a_reader_and_a_batch_of_arrow_are_read() -> None:
 
 def test_lazy_tables_are_read() -> None:
     """Of polars and of Hugging Face, whichever is installed."""
-    pytest.importorskip("polars")
-    pytest.importorskip("datasets")
+    needs("polars")
+    needs("datasets")
     assert list(bridges.rows_of(bridges.to_polars(OBJECTS).lazy())) == OBJECTS
     assert list(bridges.rows_of(bridges.to_huggingface(OBJECTS).to_iterable_dataset())) == OBJECTS
 
@@ -96,7 +101,9 @@ def test_a_library_that_is_missing_is_named(library: str) -> None:
 
 def test_a_dataset_with_splits_asks_for_one() -> None:
     """A DatasetDict is several datasets."""
-    datasets = pytest.importorskip("datasets")
+    needs("datasets")
+    import datasets
+
     both = datasets.DatasetDict({"train": bridges.to_huggingface(OBJECTS)})
     with pytest.raises(InvalidArgumentError, match="train"):
         bridges.rows_of(both)

@@ -28,7 +28,7 @@ def test_our_pipeline_writes_the_bytes_of_the_plain_loop(tmp_path: Path) -> None
     )
     source = Path(made.stdout.strip())
     assert source.stat().st_size > 12 << 20
-    mine, plain = (side(name, source, tmp_path / name) for name in ("ours", "loop"))
+    mine, plain = (side(name, source, tmp_path / f"{name}.jsonl") for name in ("ours", "loop"))
     assert mine["rows"] == plain["rows"] > 20_000
-    assert (tmp_path / "ours").read_bytes() == (tmp_path / "loop").read_bytes()
+    assert (tmp_path / "ours.jsonl").read_bytes() == (tmp_path / "loop.jsonl").read_bytes()
     assert mine["peak_mib"] < 60

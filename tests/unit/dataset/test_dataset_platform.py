@@ -86,6 +86,20 @@ def test_flat_rows_are_wrapped(platform: StubPlatform, tmp_path: Path, suffix: s
     assert json.loads(platform.uploads[0]) == [{"prompt": "a", "response": [["b"]]}]
 
 
+def test_a_cell_of_parquet_is_one_answer_and_an_empty_one_is_none(
+    platform: StubPlatform, tmp_path: Path
+) -> None:
+    """As a cell of csv is."""
+    path = tmp_path / "flat.parquet"
+    rows = [{"prompt": "a", "response": "b"}, {"prompt": "c", "response": None}]
+    Dataset.create_from_pyobj(rows).save(data_file=path)
+    Dataset.load(data_file=path).save(qianfan_dataset_create_args={})
+    assert [json.loads(line) for line in platform.uploads[0].splitlines()] == [
+        [{"prompt": "a", "response": [["b"]]}],
+        [{"prompt": "c"}],
+    ]
+
+
 def test_texts_are_saved_as_generic_text(platform: StubPlatform) -> None:
     """The template follows the rows, and text is not annotated."""
     Dataset.create_from_pyobj(["one", "two"]).save(qianfan_dataset_create_args={})

@@ -180,3 +180,11 @@ def test_any_file_is_opened_by_its_suffix(tmp_path: Path) -> None:
     assert list(formats.open_rows(path, "txt")) == [(1, '["问"]')]
     with pytest.raises(ValueError, match="'doc' are not read"):
         formats.open_rows(tmp_path / "x.doc")
+
+
+@pytest.mark.parametrize(
+    ("name", "format"), [("a.ndjson", "jsonl"), ("a.pq", "parquet"), ("A.JSONL", "jsonl")]
+)
+def test_other_names_of_a_format_are_known(name: str, format: str) -> None:
+    """As the platform knows them."""
+    assert formats.format_of(Path(name)) == format

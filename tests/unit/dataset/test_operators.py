@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qianfan.dataset import qianfan_data_operators
 from qianfan.dataset.operators import (
     CATALOGUE,
     STAGES,
@@ -23,6 +24,7 @@ from qianfan.dataset.operators import (
     fluency,
 )
 from qianfan.dataset.operators.duplicates import Seen, simhash
+from qianfan.errors import InvalidArgumentError
 
 CHANGES = [operator for operator in CATALOGUE.values() if operator.change is not None]
 FILTERS = [operator for operator in CATALOGUE.values() if operator.figure is not None]
@@ -273,3 +275,9 @@ def test_a_file_on_several_cores_is_as_one_text_after_another(tmp_path: Path, pr
     assert (done["entities"], done["remaining"]) == (len(texts), len(expected))
     assert done["characters"] == sum(map(len, expected))
     assert 0 < len(expected) < len(texts)
+
+
+def test_what_is_no_operator_is_refused_by_name() -> None:
+    """A name in place of an operator, such as the wire has it."""
+    with pytest.raises(InvalidArgumentError, match="'remove_emoji' is no operator"):
+        qianfan_data_operators.stages_of(["remove_emoji"])  # type: ignore[list-item]

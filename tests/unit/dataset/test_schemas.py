@@ -184,3 +184,10 @@ def test_the_short_way_is_taken_by_usual_conversations() -> None:
     several = [{"prompt": "a", "response": [["b"], ["c"]]}]
     assert is_plain(several, several=True)
     assert not is_plain(several)
+
+
+def test_a_preference_among_conversations_is_told_its_template() -> None:
+    """Taking the answers away would lose what they are for."""
+    problem = check_row([{"prompt": "a", "chosen": "b", "rejected": "c"}], Template.NonSortedConversation, 1)
+    assert problem is not None
+    assert "PromptChosenRejected" in problem.fix

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,14 @@ def test_the_log_probability_of_an_end_token_is_reported(engine, run, reference,
     with torch.no_grad():
         expected = float(torch.log_softmax(reference(torch.tensor([ids])).logits[0, -1].double(), -1)[259])
     assert run(engine.logprobs(ids, [259])) == pytest.approx([expected], abs=1e-2)
+
+
+def test_a_token_that_ends_within_a_character_has_no_log_probability(engine, run, tokenizer) -> None:
+    """The first byte of an emoji: it is not told, and those around it are; no error as if the token were another."""
+    ids = tokenizer.encode("The fox", add_special_tokens=False).ids
+    first, within, last = run(engine.logprobs(ids, [65, 0xF0, 259]))
+    assert math.isnan(within)
+    assert max(first, last) < 0
 
 
 def test_an_adapter_works_when_asked_for_and_only_then(

@@ -214,6 +214,28 @@ async def test_a_failure_moves_the_room_and_the_job_together(store: Store) -> No
     assert seen[0][1:] + tuple(seen[1:]) == (JobState.Running, JobState.Failed, 1)
 
 
+async def test_what_its_owner_can_mend_is_one_line_of_the_log(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Bad data of a user is no traceback for the operator; a mistake of the program is."""
+
+    @jobs.job("test.unfit")
+    async def unfit(step: Step) -> None:
+        raise jobs.Unfit("3 of 4 records are refused:\nline 1")
+
+    @jobs.job("test.mistaken")
+    async def mistaken(step: Step) -> None:
+        raise ZeroDivisionError
+
+    async with working(store):
+        for kind in ("test.unfit", "test.mistaken"):
+            await until(store, await enqueued(store, kind))
+    line, trace = [record for record in caplog.records if " failed" in record.message]
+    assert line.message.endswith("(test.unfit) failed: 3 of 4 records are refused:")
+    assert (line.exc_info, line.levelname) == (None, "WARNING")
+    assert trace.exc_info is not None
+
+
 async def test_a_failure_of_on_failure_is_told_as_well(store: Store) -> None:
     """The job ends; both reasons are kept."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -240,7 +241,9 @@ def find(name: str, stage: str | None = None) -> Operator:
     """The operator of this name. Raises BadOperator when there is none, or when it belongs to another stage."""
     operator = CATALOGUE.get(name)
     if operator is None:
-        raise BadOperator(f"there is no operator {name[:60]!r}", f"known are {', '.join(CATALOGUE)}")
+        near = difflib.get_close_matches(name[:60], CATALOGUE, 1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise BadOperator(f"there is no operator {name[:60]!r}", f"{meant}known are {', '.join(CATALOGUE)}")
     if stage is not None and operator.stage != stage:
         raise BadOperator(
             f"the operator {name} belongs to the stage {operator.stage}, not to {stage[:40]!r}",

@@ -161,7 +161,7 @@ def in_order(
             yield work(chunk, stages), len(chunk)
         return
     waiting: deque[tuple[Future[Y], int]] = deque()
-    with ProcessPoolExecutor(processes) as pool:
+    with ProcessPoolExecutor(processes, initializer=_leave_ctrl_c_to_the_starter) as pool:
         for chunk in chunks:
             waiting.append((pool.submit(work, chunk, stages), len(chunk)))
             if len(waiting) > 2 * processes:
@@ -169,6 +169,10 @@ def in_order(
                 yield future.result(), size
         for future, size in waiting:
             yield future.result(), size
+
+
+def _leave_ctrl_c_to_the_starter() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def main(spec: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import secrets
 from collections.abc import AsyncGenerator, Sequence
@@ -199,7 +200,8 @@ class LlamaCppEngine(InChild, Refusing):
     ) -> list[float]:
         """Natural log-probability of each answer token, given the prompt and the answer before it.
 
-        One step per token: the token is forced by a bias, which the reported probability does not contain."""
+        One step per token: the token is forced by a bias, which the reported probability does not contain. NaN for
+        a token that ends within a character (a byte of it): llama.cpp does not tell how likely such a one is."""
         found: list[float] = []
         for place, token in enumerate(answer_ids):
             body = {
@@ -209,9 +211,13 @@ class LlamaCppEngine(InChild, Refusing):
                 "temperature": 0,
                 "cache_prompt": True,
                 "logit_bias": [[token, FORCE]],
+                "return_tokens": True,
                 **self._lora(adapter),
             }
             answer = await self._ask("completion", body)
+            if not answer.get("completion_probabilities") and answer.get("tokens") == [token]:
+                found.append(math.nan)
+                continue
             seen = (answer.get("completion_probabilities") or [{}])[0]
             if seen.get("id") != token:
                 raise EngineFailed(
