@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 
-def repeated(raw: bytes, parsed: Any) -> str | None:
+def repeated(raw: bytes, parsed: Any, dumps: Callable[[Any], bytes]) -> str | None:
     """The name of a member that some object in `raw` has twice, None when there is none.
 
-    parsed: what `raw` became. Exact, and cheap where nothing is repeated: every member has one colon, so that colons
-    are counted, and those inside of texts taken away; only when the numbers differ the text is read again."""
+    parsed: what `raw` became. dumps: writes it as JSON again, with colons of texts as they are. Exact, and cheap
+    where nothing is repeated: every member has one colon, so that both have as many; only when the numbers differ
+    the text is read again."""
     colons = raw.count(b":")
     if type(parsed) is dict:
         members = len(parsed)
@@ -20,9 +22,16 @@ def repeated(raw: bytes, parsed: Any) -> str | None:
         return None
     if colons == members:
         return None
-    if b"\\u003" not in raw and colons == _colons(parsed):  # \u003a is a colon, too
+    if b"\\u003" not in raw and colons == _written(parsed, dumps):  # \u003a is a colon, too
         return None
     return _first_repeated(raw)
+
+
+def _written(parsed: Any, dumps: Callable[[Any], bytes]) -> int:
+    try:
+        return dumps(parsed).count(b":")
+    except (TypeError, ValueError):  # deeper than the writer goes
+        return _colons(parsed)
 
 
 def _colons(parsed: Any) -> int:

@@ -91,7 +91,7 @@ def read_jsonl(chunks: Iterable[bytes], source: str = "", *, on_bad: OnBad | Non
                 if line and not line.isspace():
                     tell(_bad_json(number, line, error, source), line, on_bad)
                 continue
-            if on_bad is not None and (name := repeated(line, row)) is not None:
+            if on_bad is not None and (name := repeated(line, row, orjson.dumps)) is not None:
                 on_bad(_twice(name, number, source), line[:SHOWN])
                 continue
             yield number, row
@@ -107,7 +107,7 @@ def read_json(chunks: Iterable[bytes], source: str = "", *, on_bad: OnBad | None
         problem = Problem(error.lineno, _reason(error), fix, column=error.colno, source=source)
         tell(problem, raw[:SHOWN], on_bad)
         return
-    if (name := repeated(raw, document)) is not None:
+    if (name := repeated(raw, document, orjson.dumps)) is not None:
         tell(_twice(name, 1, source), raw[:SHOWN], on_bad)
         return
     del raw

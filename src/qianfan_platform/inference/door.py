@@ -47,7 +47,9 @@ class Door:
         self, exchange: Exchange, caller: Caller, endpoint: str, kind: Kind | None = None
     ) -> Answering:
         """Who answers for an endpoint or a model; the answer's headers will say so. Raises Fault."""
-        answering = await self._finder.find(caller.owner, endpoint, kind)
+        answering = self._finder.known(endpoint, kind) or await self._finder.find(
+            caller.owner, endpoint, kind
+        )
         if answering.served_by:
             exchange.add({SERVED_BY: answering.served_by})
         return answering

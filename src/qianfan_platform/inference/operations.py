@@ -56,11 +56,15 @@ class Finder:
         self._presets: dict[tuple[str, Kind | None], Answering] = {}
         self._told: set[str] = set()
 
+    def known(self, endpoint: str, kind: Kind | None = None) -> Answering | None:
+        """The preset model that was found under this name before."""
+        return self._presets.get((endpoint, kind))
+
     async def find(self, owner: int, endpoint: str, kind: Kind | None = None) -> Answering:
         """The account's own service, or the preset model, that answers for an endpoint or a model name.
 
         kind: what is asked of it, such as `embeddings`; None takes any. Raises Fault when nobody answers."""
-        preset = self._presets.get((endpoint, kind))
+        preset = self.known(endpoint, kind)
         if preset is not None:
             return preset
         preset = serving.preset(self._platform, endpoint, kind)
@@ -113,7 +117,8 @@ class _Engaged:
         )
         seat.begin()
         try:
-            self._admitted(seat.headers)
+            if seat.headers:
+                self._admitted(seat.headers)
             self._live = live = await self._platform.fleet.enter(answering.want, self._caller.owner)
         except BaseException as error:
             seat.end(error)

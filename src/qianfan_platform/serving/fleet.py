@@ -129,7 +129,8 @@ class Fleet:
             live.held += 1
             live.taken += 1
             try:
-                await live.turns.take(who)
+                if not live.turns.take_free():
+                    await live.turns.take(who)
             except Moved:  # the engine left, or another came: choose again
                 live.pool.leave(live)
                 continue

@@ -36,12 +36,18 @@ class Turns:
         self.inside = 0
         self.waiting = 0
 
+    def take_free(self) -> bool:
+        """A place, when one is free and nobody waits for it."""
+        if self.inside < self._parallel and not self.waiting:
+            self.inside += 1
+            return True
+        return False
+
     async def take(self, who: int) -> None:
         """A place, now or when it is `who`'s turn. Give it back with `leave`.
 
         Raises Fault(BUSY) when too many wait already, or the turn did not come in time; Moved after `move_on`."""
-        if self.inside < self._parallel and not self.waiting:
-            self.inside += 1
+        if self.take_free():
             return
         queue = self._queues.get(who)
         if self.waiting >= self._most or (queue is not None and len(queue) >= self._most_each):

@@ -50,7 +50,7 @@ def parse(raw: bytes, *, row: ErrorRow = CONSOLE_PARAMETER) -> dict[str, Any]:
         return {}
     if not isinstance(parsed, dict):
         raise Fault(row, f"the body is a JSON {_kind(parsed)}, not an object", "send one JSON object")
-    if (name := repeated(raw, parsed)) is not None:
+    if (name := repeated(raw, parsed, orjson.dumps)) is not None:
         raise Fault(row, f"the body has the member {name[:64]!r} twice in one object", "send it once")
     return parsed
 

@@ -106,6 +106,8 @@ class Exchange:
     async def read(self, limit: int = DEFAULT_LIMIT, row: ErrorRow = CONSOLE_PARAMETER) -> bytes:
         """The whole body, at most `limit` bytes. Raises Fault(row), TooLarge before a byte of it is asked for."""
         must_fit(self.fields, limit, row)
+        if self.whole and len(self._body) == 1 and self._size <= limit and not self.line.lost:
+            return self.take()[0]  # as most requests are
         chunks: list[bytes] = []
         size = 0
         while not self.whole or self._body:

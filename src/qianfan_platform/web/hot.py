@@ -60,8 +60,9 @@ async def read_object(
 ) -> dict[str, Any]:
     """The body as a JSON object, without `ak` and `sk`. Raises Fault(row)."""
     parsed = bodies.parse(await exchange.read(limit, row), row=row)
-    for name in bodies.SECRET_MEMBERS & parsed.keys():
-        del parsed[name]
+    if not bodies.SECRET_MEMBERS.isdisjoint(parsed):
+        for name in bodies.SECRET_MEMBERS & parsed.keys():
+            del parsed[name]
     return parsed
 
 
