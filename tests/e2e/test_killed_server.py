@@ -138,6 +138,7 @@ def test_a_killed_server_goes_on_from_the_last_checkpoint_to_the_same_weights(
     assert weights(data) == expected
 
 
+@pytest.mark.soak  # in little: tests/contract/test_trainer.py
 def test_a_stopped_run_is_gone_on_with_by_the_same_configuration(tmp_path: Path, rows: Path) -> None:
     """STOP is final for a run; the same createJob again starts a new run from its last checkpoint."""
     from qianfan.resources import FineTune

@@ -113,6 +113,7 @@ def test_an_incremental_run_knows_old_and_new(adapted: LLMFinetune) -> None:
     assert answers(trainer, [*old, *NEW]) == [*(FACTS[question] for question in old), *NEW.values()]
 
 
+@pytest.mark.soak  # in little: tests/contract/test_trainer.py
 def test_texts_are_known_before_answers_are_learned(adapted: LLMFinetune) -> None:
     """Post-pretraining: what was read makes the same sentences far less surprising as answers, which a few
     steps then teach."""
