@@ -12,16 +12,16 @@ from sqlalchemy import delete as delete_rows
 from sqlalchemy import func, select, update
 
 from qianfan.contract import errors
-from qianfan.contract.bodies import (
+from qianfan.contract.bodies import Id
+from qianfan.contract.errors import Fault
+from qianfan.contract.ids import random_word
+from qianfan.contract.plugins import (
     AddDocument,
     CreateKnowledgeBase,
     CreatePlugin,
-    Id,
     PluginToolSpec,
     ToolCredential,
 )
-from qianfan.contract.errors import Fault
-from qianfan.contract.ids import random_word
 from qianfan_platform import jobs
 from qianfan_platform.datasets.operations import LOCAL_PREFIX, local_file
 from qianfan_platform.files.addresses import checked_url

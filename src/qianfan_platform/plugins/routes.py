@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from qianfan.contract import bodies, routes
+from qianfan.contract import plugins, routes
+from qianfan.contract.bodies import V2Page
 from qianfan.contract.errors import NOT_FOUND, Fault
 from qianfan.contract.routes import inference_path
 from qianfan.contract.times import zulu
@@ -62,19 +63,19 @@ async def _base_names(call: Call) -> dict[int, str]:
     return {base.id: base.public_id for base in await call.tx.find(KnowledgeBase, owner=call.owner)}
 
 
-@router.v2(routes.PLUGIN_CREATE, bodies.CreatePlugin)
+@router.v2(routes.PLUGIN_CREATE, plugins.CreatePlugin)
 async def create_plugin(call: Call) -> Any:
     app = await operations.create_plugin(call.tx, call.platform, call.owner, call.body)  # type: ignore[arg-type]
     return _plugin(call, app, await operations.tools_of(call.tx, app), await _base_names(call))
 
 
-@router.v2(routes.PLUGIN_DESCRIBE, bodies.PluginRef, write=False)
+@router.v2(routes.PLUGIN_DESCRIBE, plugins.PluginRef, write=False)
 async def describe_plugin(call: Call) -> Any:
     app = await operations.plugin(call.tx, call.owner, call.body["pluginId"])
     return _plugin(call, app, await operations.tools_of(call.tx, app), await _base_names(call))
 
 
-@router.v2(routes.PLUGIN_LIST, bodies.V2Page, write=False)
+@router.v2(routes.PLUGIN_LIST, V2Page, write=False)
 async def list_plugins(call: Call) -> Any:
     rows, info = await _page(call, PluginApp)
     bases = await _base_names(call)
@@ -82,7 +83,7 @@ async def list_plugins(call: Call) -> Any:
     return {"pluginList": shown, "pageInfo": info}
 
 
-@router.v2(routes.PLUGIN_DELETE, bodies.PluginRef)
+@router.v2(routes.PLUGIN_DELETE, plugins.PluginRef)
 async def delete_plugin(call: Call) -> Any:
     await operations.delete_plugin(call.tx, call.owner, call.body["pluginId"])
     return True
@@ -99,26 +100,26 @@ def _base(base: KnowledgeBase, size: tuple[int, int]) -> dict[str, Any]:
     }
 
 
-@router.v2(routes.KNOWLEDGE_BASE_CREATE, bodies.CreateKnowledgeBase)
+@router.v2(routes.KNOWLEDGE_BASE_CREATE, plugins.CreateKnowledgeBase)
 async def create_base(call: Call) -> Any:
     return _base(await operations.create_base(call.tx, call.owner, call.body), (0, 0))  # type: ignore[arg-type]
 
 
-@router.v2(routes.KNOWLEDGE_BASE_DESCRIBE, bodies.KnowledgeBaseRef, write=False)
+@router.v2(routes.KNOWLEDGE_BASE_DESCRIBE, plugins.KnowledgeBaseRef, write=False)
 async def describe_base(call: Call) -> Any:
     base = await operations.base(call.tx, call.owner, call.body["knowledgeBaseId"])
     sizes = await operations.sizes(call.tx, [base.id])
     return _base(base, sizes.get(base.id, (0, 0)))
 
 
-@router.v2(routes.KNOWLEDGE_BASE_LIST, bodies.V2Page, write=False)
+@router.v2(routes.KNOWLEDGE_BASE_LIST, V2Page, write=False)
 async def list_bases(call: Call) -> Any:
     rows, info = await _page(call, KnowledgeBase)
     sizes = await operations.sizes(call.tx, [base.id for base in rows])
     return {"knowledgeBaseList": [_base(base, sizes.get(base.id, (0, 0))) for base in rows], "pageInfo": info}
 
 
-@router.v2(routes.KNOWLEDGE_BASE_DELETE, bodies.KnowledgeBaseRef)
+@router.v2(routes.KNOWLEDGE_BASE_DELETE, plugins.KnowledgeBaseRef)
 async def delete_base(call: Call) -> Any:
     await operations.delete_base(call.tx, call.platform, call.owner, call.body["knowledgeBaseId"])
     return True
@@ -137,12 +138,12 @@ def _document(document: Document) -> dict[str, Any]:
     }
 
 
-@router.v2(routes.DOCUMENT_ADD, bodies.AddDocument)
+@router.v2(routes.DOCUMENT_ADD, plugins.AddDocument)
 async def add_document(call: Call) -> Any:
     return _document(await operations.add_document(call.tx, call.platform, call.owner, call.body))  # type: ignore[arg-type]
 
 
-@router.v2(routes.DOCUMENT_LIST, bodies.ListDocuments, write=False)
+@router.v2(routes.DOCUMENT_LIST, plugins.ListDocuments, write=False)
 async def list_documents(call: Call) -> Any:
     marker, size = call.body.get("marker"), min(call.body.get("maxKeys", PAGE), MOST)
     base_id = call.body["knowledgeBaseId"]
@@ -156,13 +157,13 @@ async def list_documents(call: Call) -> Any:
     return {"documentList": [_document(row) for row in rows], "pageInfo": page_info(marker, size, following)}
 
 
-@router.v2(routes.DOCUMENT_DELETE, bodies.DocumentRef)
+@router.v2(routes.DOCUMENT_DELETE, plugins.DocumentRef)
 async def delete_document(call: Call) -> Any:
     await operations.delete_document(call.tx, call.platform, call.owner, call.body["documentId"])
     return True
 
 
-@router.v2(routes.KNOWLEDGE_SEARCH, bodies.SearchKnowledge, write=False)
+@router.v2(routes.KNOWLEDGE_SEARCH, plugins.SearchKnowledge, write=False)
 async def search(call: Call) -> Any:
     """The passages alone, without an answer of a model."""
     base = await operations.base(call.tx, call.owner, call.body["knowledgeBaseId"])

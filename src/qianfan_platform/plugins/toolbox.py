@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 import orjson
 
-from qianfan.contract.bodies import ToolCredential
 from qianfan.contract.errors import PARAMETER, Fault
+from qianfan.contract.plugins import ToolCredential
 from qianfan_platform.engines.protocol import Tool, ToolCall
 from qianfan_platform.files import fetch
 from qianfan_platform.files.addresses import Allow
