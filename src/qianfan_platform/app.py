@@ -154,6 +154,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             weights=weights,
             fleet=fleet,
             meter=meter,
+            gate=Gate(store, vault, any_key=settings.any_key),
             vault=vault,
             link_key=vault.token_key,
         )
@@ -162,7 +163,6 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             store, platform, name=f"{socket.gethostname()}-{settings.data}", exclusive=embedded_database
         )
         await _first_account(store, vault, settings.data)
-        gate = Gate(store, vault, any_key=settings.any_key)
         fleet.start()
         await meter.start()
         await worker.start()
@@ -171,7 +171,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         served = catalogue.trains(train_types.DEFAULT)
         if served is not None:
             fleet.prefetch(served.entry.name)
-        front = _application(platform, gate)
+        front = _application(platform)
         try:
             yield Running(front, platform)
         finally:
@@ -185,8 +185,8 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         lock.close()
 
 
-def _application(platform: Platform, gate: Gate) -> Front:
-    authenticate = authenticator(gate, platform.meter.faulty)
+def _application(platform: Platform) -> Front:
+    authenticate = authenticator(platform.gate, platform.meter.faulty)
     figures = _Figures(platform)
     front = build_console(
         ROUTERS,
@@ -196,7 +196,7 @@ def _application(platform: Platform, gate: Gate) -> Front:
         hot=[
             *hot_routes(platform, authenticate),
             *plugin_hot.hot_routes(platform, authenticate),
-            *account_routes.token_routes(gate),
+            *account_routes.token_routes(platform.gate),
         ],
         extra=[
             Route("/health", _health, methods=["GET"]),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from .accounts.limits import Limits
 
 if TYPE_CHECKING:
+    from .accounts.gate import Gate
     from .accounts.meter import Meter
     from .accounts.vault import Vault
     from .catalogue.catalogue import Catalogue
@@ -68,5 +69,6 @@ class Platform:
     weights: Weights
     fleet: Fleet
     meter: Meter
+    gate: Gate  # knows keys and tokens; told to forget when a key changes
     vault: Vault  # seals what rooms keep of other services' credentials
     link_key: bytes = field(repr=False, default=b"")  # marks the links that need no signature

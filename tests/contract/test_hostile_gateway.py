@@ -192,13 +192,14 @@ def test_tokens_of_a_deleted_app_and_of_an_old_secret_end_and_the_sdk_recovers(t
     """110 for both; with the app's keys the SDK fetches one new token and repeats the call once."""
     import asyncio
 
-    from qianfan_platform.accounts import operations
+    from qianfan_platform.accounts import keys as account_keys
+    from qianfan_platform.accounts.tables import App
     from qianfan_platform.accounts.vault import Vault, key_file
     from qianfan_platform.store import Store, Tx
 
     data = tmp_path / "data"
 
-    async def change(work: str) -> operations.AppKeys | None:
+    async def change(work: str) -> account_keys.AppKeys | None:
         vault = Vault.open(key_file(data, {}))
         store = await Store.open(f"sqlite:///{data / 'platform.db'}")
         try:
@@ -207,11 +208,12 @@ def test_tokens_of_a_deleted_app_and_of_an_old_secret_end_and_the_sdk_recovers(t
         finally:
             await store.close()
 
-    async def changed(tx: Tx, work: str, vault: Vault) -> operations.AppKeys | None:
+    async def changed(tx: Tx, work: str, vault: Vault) -> account_keys.AppKeys | None:
         if work == "delete":
-            await operations.delete_app(tx, 1, 1, forget=lambda: None)
+            ident = (await tx.one(App, 1)).public_id
+            await account_keys.delete(tx, 1, ident, forget=lambda: None)
             return None
-        return await operations.renew_app_secret(tx, 1, 1, vault=vault, forget=lambda: None)
+        return await account_keys.renew_app_secret(tx, 1, 1, vault=vault, forget=lambda: None)
 
     with serving(data) as server:
         old = server.token

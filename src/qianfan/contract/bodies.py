@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 Id = int | str  # `7`, `"7"` or `"ds-…"`: either is taken wherever an id is
 Name = Annotated[str, Len(1, 100)]
 Text = Annotated[str, Len(0, 500)]
+Word = Annotated[str, Len(0, 100)]  # one of the platform's names, such as a train type
 
 
 class CreateTask(TypedDict):
@@ -19,8 +20,8 @@ class CreateTask(TypedDict):
 
     name: Name
     description: NotRequired[Text]
-    baseTrainType: NotRequired[str]
-    trainType: NotRequired[str]
+    baseTrainType: NotRequired[Word]
+    trainType: NotRequired[Word]
 
 
 class TrainsetItem(TypedDict):
@@ -41,18 +42,20 @@ class IncreConfig(TypedDict):
 
 
 class CreateRun(TypedDict):
-    """finetune/createJob. `trainsetRate` is the share held out for evaluation, percent 0–50."""
+    """finetune/createJob. `trainsetRate` is the share held out for evaluation, percent 0–50.
+
+    jobRunType: 1 trains the run of `increConfig` further, 0 does not."""
 
     taskId: Id
     description: NotRequired[Text]
-    baseTrainType: NotRequired[str]
-    trainType: NotRequired[str]
-    trainMode: NotRequired[str]
-    peftType: NotRequired[str]
+    baseTrainType: NotRequired[Word]
+    trainType: NotRequired[Word]
+    trainMode: NotRequired[Word]
+    peftType: NotRequired[Word]
     trainConfig: NotRequired[dict[str, Any]]
     trainset: Annotated[list[TrainsetItem], Len(1, 100)]
     trainsetRate: NotRequired[Annotated[float, Ge(0), Le(50)]]
-    jobRunType: NotRequired[int]
+    jobRunType: NotRequired[Annotated[int, Ge(0), Le(1)]]
     increConfig: NotRequired[IncreConfig]
 
 
@@ -67,10 +70,10 @@ class V2CreateJob(TypedDict):
     """CreateFineTuningJob: the container. The last two hold for runs that say nothing of their own."""
 
     name: Name
-    model: str
-    trainMode: str
+    model: Word
+    trainMode: Word
     description: NotRequired[Text]
-    parameterScale: NotRequired[str]
+    parameterScale: NotRequired[Word]
     hyperParameterConfig: NotRequired[dict[str, Any]]
 
 
@@ -83,31 +86,32 @@ class V2DatasetVersion(TypedDict):
 
 
 class V2DatasetConfig(TypedDict):
-    """splitRatio: percent held out."""
+    """splitRatio: percent held out, 0–50."""
 
     sourceType: str
     versions: Annotated[list[V2DatasetVersion], Len(1, 100)]
     splitRatio: NotRequired[Annotated[float, Ge(0), Le(50)]]
-    corpusProportion: NotRequired[str]
+    corpusProportion: NotRequired[Word]
 
 
 class V2CreateTask(TypedDict):
     """CreateFineTuningTask: the run."""
 
     jobId: Id
-    parameterScale: NotRequired[str]
+    parameterScale: NotRequired[Word]
     hyperParameterConfig: NotRequired[dict[str, Any]]
     datasetConfig: V2DatasetConfig
     incrementTaskId: NotRequired[Id]
     incrementCheckpointStep: NotRequired[int]
     corpusConfig: NotRequired[dict[str, Any]]
     resourceConfig: NotRequired[dict[str, Any]]
+    modelConfig: NotRequired[dict[str, Any]]
 
 
 class V2Page(TypedDict):
     """Paging of V2 lists: a marker names the first item of the page."""
 
-    marker: NotRequired[str]
+    marker: NotRequired[Id]
     maxKeys: NotRequired[Annotated[int, Ge(1)]]
     pageReverse: NotRequired[bool]
     trainMode: NotRequired[str]
@@ -439,45 +443,3 @@ class V2PresetServices(TypedDict):
 
 class Empty(TypedDict):
     pass
-
-
-class SetLimits(TypedDict):
-    """SetLimits: members that are given replace those before; 0 is no limit.
-
-    app: the id of an app; without it the account's. accountId: another account, for the first account only.
-    reset: forget what was set before, so that the server's defaults hold again."""
-
-    app: NotRequired[Id]
-    accountId: NotRequired[Id]
-    reset: NotRequired[bool]
-    requestsPerSecond: NotRequired[Annotated[float, Ge(0), Le(1_000_000)]]
-    requestsPerMinute: NotRequired[Annotated[int, Ge(0), Le(10**9)]]
-    tokensPerMinute: NotRequired[Annotated[int, Ge(0), Le(10**12)]]
-    requestsPerDay: NotRequired[Annotated[int, Ge(0), Le(10**12)]]
-    totalTokens: NotRequired[Annotated[int, Ge(0), Le(10**15)]]
-
-
-class DescribeLimits(TypedDict):
-    app: NotRequired[Id]
-    accountId: NotRequired[Id]
-
-
-Day = Annotated[str, Len(10, 10)]  # 2024-01-31, UTC
-
-# DescribeUsage: both days are included; `group` adds up all rows that are alike in these.
-DescribeUsage = TypedDict(
-    "DescribeUsage",
-    {
-        "from": NotRequired[Day],
-        "to": NotRequired[Day],
-        "app": NotRequired[Id],
-        "model": NotRequired[str],
-        "group": NotRequired[list[Literal["day", "app", "model", "kind"]]],
-    },
-)
-
-
-class SetFaults(TypedDict):
-    """SetFaults: whether calls of this account may ask for faults with the header X-Qianfan-Fault."""
-
-    enabled: bool

@@ -191,7 +191,13 @@ EB_PLUGIN = Route(f"{INFERENCE_PREFIX}/erniebot/plugins", "inference")
 EB_PLUGIN_V2 = Route(f"{INFERENCE_PREFIX}/erniebot/plugin", "inference")
 TOKENIZER = Route(f"{INFERENCE_PREFIX}/tokenizer/erniebot", "inference")
 
-# Of this platform only: what was used, and how fast each account and app may go.
+# Of this platform only: accounts and their keys, what was used, and how fast each account and app may go.
+ACCOUNT_CREATE = _v2("account", "CreateAccount")
+ACCOUNT_LIST = _v2("account", "DescribeAccounts")
+KEY_CREATE = _v2("account", "CreateKey")
+KEY_LIST = _v2("account", "DescribeKeys")
+KEY_DELETE = _v2("account", "DeleteKey")
+KEY_RENEW = _v2("account", "RenewKey")
 USAGE_DESCRIBE = _v2("account", "DescribeUsage")
 LIMITS_DESCRIBE = _v2("account", "DescribeLimits")
 LIMITS_SET = _v2("account", "SetLimits")

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeVar
 
 from qianfan.contract import signing
-from qianfan_platform.accounts import operations, tokens
+from qianfan_platform.accounts import keys, tokens
 from qianfan_platform.accounts.attempts import Attempts
+from qianfan_platform.accounts.keys import AppKeys, SigningKeys
 from qianfan_platform.accounts.memory import Memory
-from qianfan_platform.accounts.operations import AppKeys, SigningKeys
 from qianfan_platform.accounts.vault import Vault
 from qianfan_platform.store import Store, Tx
 
@@ -110,7 +110,7 @@ class Gate:
             app = await self._first()
         else:
             found = await self._remembered(
-                self._apps, ak, lambda tx: operations.app_by_ak(tx, ak, vault=self._vault)
+                self._apps, ak, lambda tx: keys.app_by_ak(tx, ak, vault=self._vault)
             )
             if found is None:
                 raise Denied("unknown_client", "unknown client id")
@@ -159,13 +159,13 @@ class Gate:
         changes = self._changes
         token = tokens.parse_bearer(text)
         if token is not None:
-            keys = await self.signing_keys(token.access_key)
-            if keys is not None and tokens.proves_bearer(token, self._vault.token_key, keys.secret_key):
+            signer = await self.signing_keys(token.access_key)
+            if signer is not None and tokens.proves_bearer(token, self._vault.token_key, signer.secret_key):
                 if now >= token.expires:
                     raise Denied("token_expired", "the bearer token is past its life")
-                return self._prove(text, Caller(keys.owner, "", "bearer"), token.expires, changes)
+                return self._prove(text, Caller(signer.owner, "", "bearer"), token.expires, changes)
         async with self._store.reading() as tx:
-            owner = await operations.bearer_owner(tx, text)
+            owner = await keys.bearer_owner(tx, text)
         if owner is not None:
             return self._prove(text, Caller(owner, "", "bearer"), now + REMEMBERED_S, changes)
         if self._any_key:
@@ -195,13 +195,12 @@ class Gate:
         headers: Mapping[str, str],
     ) -> SigningKeys:
         """The keys that signed this request; with any_key, those of the oldest account. Raises Denied."""
-        _, keys = await self._signed(authorization, method, raw_path, query, headers)
-        return keys
+        return (await self._signed(authorization, method, raw_path, query, headers))[1]
 
     async def signing_keys(self, access_key: str) -> SigningKeys | None:
         """An access key with its secret, from memory when it was read within the last minute."""
         return await self._remembered(
-            self._signing, access_key, lambda tx: operations.signing_keys(tx, access_key, vault=self._vault)
+            self._signing, access_key, lambda tx: keys.signing_keys(tx, access_key, vault=self._vault)
         )
 
     async def _signed(
@@ -221,9 +220,10 @@ class Gate:
             if self._any_key:
                 self._tell(access_key)
                 app = await self._first()
-                keys = await self.signing_keys(access_key)
-                keys = keys or SigningKeys(app.owner, "0" * 32, access_key, app.sk)
-                return Caller(app.owner, "", "iam"), keys
+                known = await self.signing_keys(access_key)
+                return Caller(app.owner, "", "iam"), known or SigningKeys(
+                    app.owner, "0" * 32, access_key, app.sk
+                )
             found = await self.signing_keys(access_key)
             signing.verify(
                 authorization,
@@ -261,13 +261,11 @@ class Gate:
 
     async def _app(self, number: int) -> AppKeys | None:
         return await self._remembered(
-            self._app_numbers, number, lambda tx: operations.app_by_number(tx, number, vault=self._vault)
+            self._app_numbers, number, lambda tx: keys.app_by_number(tx, number, vault=self._vault)
         )
 
     async def _first(self) -> AppKeys:
-        app = await self._remembered(
-            self._app_numbers, 0, lambda tx: operations.first_app(tx, vault=self._vault)
-        )
+        app = await self._remembered(self._app_numbers, 0, lambda tx: keys.first_app(tx, vault=self._vault))
         if app is None:
             raise Denied("unknown", "this platform has no account yet")
         return app
@@ -278,7 +276,7 @@ class Gate:
 
     def _tell(self, key: str) -> None:
         """Say once for each key that it was let in unchecked; only its beginning is shown."""
-        name = operations.key_hash(key)
+        name = keys.key_hash(key)
         if name not in self._told and len(self._told) < 10_000:
             self._told.add(name)
             log.warning(

@@ -1,4 +1,4 @@
-"""Accounts over HTTP: the two endpoints that issue tokens, limits, usage, and the switch of faults."""
+"""Accounts over HTTP: keys, limits, usage, the switch of faults, and the two endpoints that issue tokens."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from qianfan.contract import bodies as contract
+from qianfan.contract import accounts as contract
 from qianfan.contract import routes
-from qianfan.contract.errors import CONSOLE_PARAMETER, Fault
+from qianfan.contract.errors import CONSOLE_ACCESS, CONSOLE_PARAMETER, Fault
 from qianfan.contract.routes import BEARER_TOKEN, TOKEN
-from qianfan_platform.accounts import operations
+from qianfan_platform.accounts import keys, operations
 from qianfan_platform.accounts.authentication import header_of, refusal, signed_by, signed_parts
 from qianfan_platform.accounts.gate import MAX_BEARER_S, Denied, Gate
 from qianfan_platform.accounts.limits import Limits
@@ -28,6 +28,75 @@ _WIRE: Final = {
     "requests_per_day": "requestsPerDay",
     "total_tokens": "totalTokens",
 }
+
+
+@router.v2(routes.KEY_CREATE, contract.CreateKey)
+async def create_key(call: Call) -> Any:
+    """Make a key; its secret is shown in this answer and never again."""
+    account, body = await _keeper_of(call), call.body
+    return await keys.make(call.tx, account, body["kind"], body.get("name", ""), vault=call.platform.vault)
+
+
+@router.v2(routes.KEY_LIST, contract.DescribeKeys, write=False)
+async def describe_keys(call: Call) -> Any:
+    """The keys of the account, without secrets."""
+    account = await operations.which_account(call.tx, call.owner, call.body)
+    return {"accountId": account, "keys": await keys.keys_of(call.tx, account)}
+
+
+@router.v2(routes.KEY_DELETE, contract.DeleteKey)
+async def delete_key(call: Call) -> Any:
+    """Delete a key; what was made with it ends at once."""
+    account = await _keeper_of(call)
+    await keys.delete(call.tx, account, call.body["id"], forget=call.platform.gate.forget)
+    return {"id": call.body["id"]}
+
+
+@router.v2(routes.KEY_RENEW, contract.RenewKey)
+async def renew_key(call: Call) -> Any:
+    """Give an app a new secret key."""
+    account, platform = await _keeper_of(call), call.platform
+    forget = platform.gate.forget
+    return await keys.renew(call.tx, account, call.body["id"], vault=platform.vault, forget=forget)
+
+
+@router.v2(routes.ACCOUNT_CREATE, contract.CreateAccount)
+async def create_account(call: Call) -> Any:
+    """Make another account, with an app and an access key; for the first account only."""
+    await _keeper_of(call)
+    if call.owner != await operations.first_account(call.tx):
+        raise Fault(CONSOLE_ACCESS, "only the first account makes accounts")
+    made = await operations.create_account(call.tx, call.body["name"], vault=call.platform.vault)
+    return {
+        "id": made.owner,
+        "name": call.body["name"],
+        "ak": made.ak,
+        "sk": made.sk,
+        "accessKey": made.access_key,
+        "secretKey": made.secret_key,
+    }
+
+
+@router.v2(routes.ACCOUNT_LIST, contract.DescribeAccounts, write=False)
+async def describe_accounts(call: Call) -> Any:
+    """All accounts; for the first account only."""
+    return {"accounts": await operations.accounts(call.tx, call.owner)}
+
+
+async def _keeper_of(call: Call) -> int:
+    """The account whose keys a call may change.
+
+    Raises Fault(CONSOLE_ACCESS) unless the call is signed: a token that leaked must not make lasting keys.
+    An Idempotency-Key is refused, since the answer, which has a secret, would be kept for it."""
+    if call.kind != "iam":
+        raise Fault(
+            CONSOLE_ACCESS,
+            "keys are changed by signed calls only",
+            "call with an access key and its secret key",
+        )
+    if call.idempotency_key is not None:
+        raise Fault(CONSOLE_PARAMETER, "an answer with a secret is not kept", "leave Idempotency-Key out")
+    return await operations.which_account(call.tx, call.owner, call.body)
 
 
 @router.v2(routes.LIMITS_SET, contract.SetLimits)

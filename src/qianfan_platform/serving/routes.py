@@ -10,7 +10,8 @@ from qianfan.contract.enums import DataTemplateType, DeployPoolType, ServiceStat
 from qianfan.contract.errors import Fault
 from qianfan.contract.routes import inference_path
 from qianfan.contract.times import unix
-from qianfan_platform.accounts.operations import account_name, apps
+from qianfan_platform.accounts.keys import apps
+from qianfan_platform.accounts.operations import account_name
 from qianfan_platform.catalogue.catalogue import Served
 from qianfan_platform.engines.llamacpp.engine import cores
 from qianfan_platform.models.tables import Model, ModelVersion

@@ -78,6 +78,7 @@ class Visit:
 
     owner: int
     app: str
+    kind: str  # how the caller was proven: token, iam (a signature), bearer; "" on a public route
     query: dict[str, str]
     request_id: str
     source: Source

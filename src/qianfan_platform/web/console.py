@@ -159,6 +159,7 @@ class _Console:
         return Visit(
             owner=identity.owner if identity else 0,
             app=identity.app if identity else "",
+            kind=identity.kind if identity else "",
             query=dict(request.query_params),
             request_id=exchange_of(request.scope).request_id,
             source=source_of(request.headers),

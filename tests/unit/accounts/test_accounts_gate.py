@@ -10,6 +10,7 @@ import pytest
 
 from qianfan.contract import signing
 from qianfan.contract.errors import Fault
+from qianfan_platform.accounts import keys as account_keys
 from qianfan_platform.accounts import operations, tokens
 from qianfan_platform.accounts.gate import Denied, Gate
 from qianfan_platform.accounts.memory import Memory
@@ -137,7 +138,7 @@ async def test_a_deleted_or_renewed_key_ends_at_once(
     await gate.by_token(text)
     async with both_stores.transaction() as tx:
         app = await tx.maybe(App, App.ak == keys.ak)
-        renewed = await operations.renew_app_secret(tx, keys.owner, app.id, vault=vault, forget=gate.forget)
+        renewed = await account_keys.renew_app_secret(tx, keys.owner, app.id, vault=vault, forget=gate.forget)
     with pytest.raises(Denied):
         await gate.by_token(text)
     with pytest.raises(Denied, match="authentication failed"):
@@ -148,8 +149,11 @@ async def test_a_deleted_or_renewed_key_ends_at_once(
     async with both_stores.transaction() as tx:
         row = await tx.maybe(AccessKey, AccessKey.access_key == keys.access_key)
         with pytest.raises(Fault, match="does not exist"):
-            await operations.delete_access_key(tx, keys.owner + 1, row.id, forget=gate.forget)
-        await operations.delete_access_key(tx, keys.owner, row.id, forget=gate.forget)
+            await account_keys.delete(tx, keys.owner + 1, row.public_id, forget=gate.forget)
+        with pytest.raises(Fault, match="last access key"):
+            await account_keys.delete(tx, keys.owner, row.public_id, forget=gate.forget)
+        await account_keys.create_access_key(tx, keys.owner, vault=vault)
+        await account_keys.delete(tx, keys.owner, row.public_id, forget=gate.forget)
     with pytest.raises(Denied) as gone:
         await ask(gate, signed(keys, NOW))
     assert gone.value.reason == "unknown"
@@ -275,7 +279,7 @@ async def test_bearer_tokens_and_keys(
     assert (issued.created, issued.expires, len(issued.user_id)) == (NOW, NOW + 60, 32)
     assert (await gate.by_bearer(issued.text)).owner == keys.owner
     async with both_stores.transaction() as tx:
-        lasting = await operations.create_bearer_key(tx, keys.owner, "ci")
+        lasting = await account_keys.create_bearer_key(tx, keys.owner, "ci")
     assert (await gate.by_bearer(lasting)).kind == "bearer"
     clock.now += 60
     with pytest.raises(Denied) as old:

@@ -13,7 +13,7 @@ import pytest
 
 from qianfan.contract import errors
 from qianfan.contract.errors import Fault
-from qianfan_platform.accounts.gate import Caller
+from qianfan_platform.accounts.gate import Caller, Gate
 from qianfan_platform.accounts.meter import Meter
 from qianfan_platform.accounts.vault import Vault
 from qianfan_platform.catalogue.catalogue import Catalogue
@@ -61,6 +61,7 @@ async def platform(store: Store, tmp_path: Path) -> AsyncIterator[Platform]:
             weights=weights,
             fleet=fleet,
             meter=meter,
+            gate=Gate(store, vault),
             vault=vault,
         )
     finally:

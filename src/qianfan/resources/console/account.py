@@ -1,9 +1,9 @@
-"""What an account used, how fast it may go, and the switch of faults. Of this platform only."""
+"""Accounts and their keys, what was used, how fast they may go, and the switch of faults. Of this platform only."""
 
 from __future__ import annotations
 
 import builtins
-from typing import Any
+from typing import Any, Literal
 
 from qianfan.contract import routes
 from qianfan.transport.call import Call
@@ -74,7 +74,53 @@ class Account:
         """Whether calls of this account may ask for faults with the header X-Qianfan-Fault."""
         return Call(routes.FAULTS_SET, {**kwargs, "enabled": enabled})
 
+    @console_call
+    def create_key(
+        cls,
+        /,
+        kind: Literal["app", "access", "bearer"],
+        name: str | None = None,
+        account_id: int | None = None,
+        **kwargs: Any,
+    ) -> Call:
+        """Make a key: `result` has id, kind, name, key, createTime and its secret, which is shown only here.
+
+        kind: "app" (key and secretKey for access tokens), "access" (key and secretKey for signatures) or "bearer"
+        (key, what OpenAI-shaped clients take). Keys are made, renewed and deleted by signed calls only.
+        account_id: another account, for the first account of the platform only; so in all methods of keys."""
+        return Call(routes.KEY_CREATE, {**kwargs, **_given(kind=kind, name=name, accountId=account_id)})
+
+    @console_call
+    def keys(cls, /, account_id: int | None = None, **kwargs: Any) -> Call:
+        """The keys of the account, without secrets: `result.keys`, each with id, kind, name, key and createTime."""
+        return Call(routes.KEY_LIST, {**kwargs, **_given(accountId=account_id)})
+
+    @console_call
+    def renew_key(cls, /, id: str, account_id: int | None = None, **kwargs: Any) -> Call:
+        """Give an app a new secretKey, which is shown only here; the old one and its tokens end at once."""
+        return Call(routes.KEY_RENEW, {**kwargs, **_given(id=id, accountId=account_id)})
+
+    @console_call
+    def delete_key(cls, /, id: str, account_id: int | None = None, **kwargs: Any) -> Call:
+        """Delete a key; what was made with it ends at once. The last access key of an account stays."""
+        return Call(routes.KEY_DELETE, {**kwargs, **_given(id=id, accountId=account_id)})
+
+    @console_call
+    def create(cls, /, name: str, **kwargs: Any) -> Call:
+        """Make another account: `result` has id, name, ak, sk, accessKey and secretKey, shown only here.
+
+        For the first account of the platform. An account sees nothing of another's data, models and services."""
+        return Call(routes.ACCOUNT_CREATE, {**kwargs, "name": name})
+
+    @console_call
+    def list(cls, /, **kwargs: Any) -> Call:
+        """All accounts: `result.accounts`, each with id, name, userId and createTime. For the first account."""
+        return Call(routes.ACCOUNT_LIST, {**kwargs})
+
 
 def _whose(app: int | str | None, account_id: int | None) -> dict[str, Any]:
-    body = {"app": app, "accountId": account_id}
-    return {name: value for name, value in body.items() if value is not None}
+    return _given(app=app, accountId=account_id)
+
+
+def _given(**members: Any) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}
