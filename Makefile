@@ -6,6 +6,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 # Tests run beside each other, a file at a time; the longest files begin first. TOGETHER= runs one after another.
 TOGETHER ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# A hundred servers are started by the tests: compiled modules are kept, even where the machine is told not to.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-soak soak-serving soak-resume soak-import test-unit test-contract test-e2e test-outsiders check format docs bench bench-client \

@@ -121,7 +121,7 @@ def start(
 
 def need_the_platform() -> None:
     absent = [
-        name for name in ("uvicorn", "fastapi", "sqlalchemy", "cryptography") if find_spec(name) is None
+        name for name in ("uvicorn", "starlette", "sqlalchemy", "cryptography") if find_spec(name) is None
     ]
     if absent or find_spec("qianfan_platform") is None:
         raise MissingExtra(

@@ -53,7 +53,7 @@ ROOM_ORDER = [
 ]
 GROUND = {"engines", "trainers", "store", "files", "catalogue"}  # know no room
 FOR_ROOMS = {"store", "files", "jobs", "catalogue", "platform"}
-HTTP = {"fastapi", "starlette", "uvicorn", "pyreqwest"}
+HTTP = {"starlette", "uvicorn", "pyreqwest"}
 
 
 def modules(package: str) -> list[Path]:

@@ -43,7 +43,7 @@ def test_a_console_class_loads_no_server_and_no_tensors() -> None:
         "print(*sorted({name.split('.')[0] for name in sys.modules}))"
     )
     assert done.stderr == ""
-    assert not {"torch", "numpy", "pyarrow", "pydantic", "fastapi", "qianfan_platform"} & set(
+    assert not {"torch", "numpy", "pyarrow", "pydantic", "starlette", "qianfan_platform"} & set(
         done.stdout.split()
     )
 

@@ -21,7 +21,7 @@ from qianfan.config import get_config
 OURS, THE_OTHER = "open-qianfan", "qianfan"
 CONNECT_S = 3.0
 EXTRAS = {
-    "platform": ("fastapi", "uvicorn", "sqlalchemy", "alembic", "cryptography", "gguf", "xllamacpp"),
+    "platform": ("starlette", "uvicorn", "sqlalchemy", "alembic", "cryptography", "gguf", "xllamacpp"),
     "train": ("torch", "transformers", "peft", "safetensors"),
     "dataset": ("yaml",),
     "redis": ("redis",),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("qianfan_platform.web")
 
 IDEMPOTENCY_HEADER = "idempotency-key"
+ELSEWHERE = {  # paths that published clients know and this platform has no use for: why, and what to do instead
+    "/v2/charge": ("nothing is sold here: models and services cost nothing", "leave the call out"),
+    "/v2/memory": ("system memories are not kept here", "put what a model must know into `system`"),
+}
 
 
 def build_console(
@@ -60,30 +64,27 @@ def build_console(
     entries = [entry for router in routers for entry in router.entries]
     raws = [raw for router in routers for raw in router.raws]
     console = _Console(store, authenticate, platform, body_limit)
-    app = FastAPI(title="Open Qianfan", openapi_url=None, docs_url=None, redoc_url=None)
+    app = Starlette(exception_handlers={HTTPException: _unknown, Exception: _unexpected})
     app.router.redirect_slashes = False
-    app.router.routes.extend(Path(route.path, _never, methods=[*route.methods]) for route in hot)
-    app.router.routes.extend(extra)
-    app.router.routes.extend(
-        Path(raw.path, partial(console.serve_raw, raw), methods=raw.methods) for raw in raws
-    )
+    routes = app.router.routes
+    routes.extend(Path(route.path, _never, methods=[*route.methods]) for route in hot)
+    routes.extend(extra)
+    routes.extend(Path(raw.path, partial(console.serve_raw, raw), methods=raw.methods) for raw in raws)
 
     by_path: dict[str, dict[str | None, Entry]] = {}
     for entry in [*entries, *_not_built(entries)]:
         by_path.setdefault(entry.route.path, {}).setdefault(entry.route.action, entry)
-    taken = {(path, method) for path, methods in _served(app.router.routes) for method in methods}
+    taken = {(path, method) for path, methods in _served(routes) for method in methods}
     for path, actions in by_path.items():
         method = next(iter(actions.values())).route.method
         if (path, method) not in taken:
-            app.router.routes.append(
-                Path(path, partial(console.serve, actions), methods=[method], include_in_schema=False)
-            )
+            routes.append(Path(path, partial(console.serve, actions), methods=[method]))
 
-    document = openapi.document(entries, raws)
-    app.openapi = lambda: document  # type: ignore[method-assign]
-    app.router.routes.append(Path("/openapi.json", lambda request: Json(document), methods=["GET"]))
-    app.add_exception_handler(HTTPException, _unknown)
-    app.add_exception_handler(Exception, _unexpected)
+    @cache
+    def document() -> dict[str, Any]:
+        return openapi.document(entries, raws)
+
+    routes.append(Path("/openapi.json", lambda request: Json(document()), methods=["GET"]))
     return Front(app, hot)
 
 
@@ -132,6 +133,8 @@ class _Console:
                 exchange.route = f"{entry.route.path}?Action={entry.route.action}"
             identity = await self._identity(exchange, family)
             raw = await exchange.read(self.body_limit)
+            if request.headers.get("content-type", "").startswith("multipart/"):
+                raise Fault(CONSOLE_PARAMETER, f"{exchange.route} takes no form", "send one JSON object")
             return await self._call(entry, identity, request, bodies.parse(raw))
 
         return await _guarded(family, exchange.request_id, work)
@@ -234,6 +237,8 @@ async def _unknown(request: Request, error: Exception) -> Response:
         )
     elif family == "inference":
         fault = Fault(UNSUPPORTED_METHOD)
+    elif path in ELSEWHERE:
+        fault = Fault(CONSOLE_PARAMETER, *ELSEWHERE[path])
     else:
         fault = Fault(NOT_FOUND, f"no route has the path {path[:200]}", "/openapi.json lists the routes")
         family = "openai" if family == "openai" else "v2"
