@@ -68,7 +68,8 @@ def test_a_file_goes_to_the_platform_and_comes_back(qianfan: Command, tmp_path: 
     assert [json.loads(line) for line in back.read_text().splitlines()] == ROWS
     (found,) = qianfan.json("dataset", "list", "--name", "sums by")["datasets"]
     assert (found["latestVersionId"], found["dataFormat"]) == (ident, "PromptResponse")
-    assert ident in qianfan("dataset", "list").stdout
+    (line,) = [line for line in qianfan("dataset", "list").stdout.splitlines() if ident in line]
+    assert line.split()[-3:-1] == ["32", "released"]  # then when it changed
     qianfan("dataset", "delete", ident, "--yes")
     assert qianfan.json("dataset", "list", "--name", "sums by")["datasets"] == []
 

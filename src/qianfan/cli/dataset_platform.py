@@ -54,11 +54,20 @@ def list_all(
     if json:
         emit({"datasets": rows})
         return
-    columns = ("latestVersionId", "datasetName", "dataFormat", "versionCount", "modifyTime")
+    states = (
+        Data.get_dataset_status_in_batch([row["latestVersionId"] for row in rows])["result"] if rows else {}
+    )
+    shown = []
+    for row in rows:
+        state = states[row["latestVersionId"]]
+        released = state["releaseStatus"] == DataReleaseStatus.Finished.value
+        word = "released" if released else _word(DataImportStatus, state["importStatus"])
+        columns = (row["latestVersionId"], row["datasetName"], row["dataFormat"], row["versionCount"])
+        shown.append([*columns, f"{state['entityCount']:,}", word, row["modifyTime"]])
     show_table(
-        ("id", "name", "format", "versions", "changed"),
-        [[visible(str(row[column])) for column in columns] for row in rows],
-        numbers=("versions",),
+        ("id", "name", "format", "versions", "records", "state", "changed"),
+        [[visible(str(cell)) for cell in row] for row in shown],
+        numbers=("versions", "records"),
     )
 
 

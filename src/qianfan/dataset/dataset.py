@@ -19,7 +19,7 @@ from qianfan.dataset.on_platform import OnPlatform
 from qianfan.dataset.processing import Processing
 from qianfan.dataset.progress import reading, working
 from qianfan.dataset.sources import QianfanDataSource
-from qianfan.dataset.upload import transport_options
+from qianfan.dataset.upload import tell_unused, transport_options
 from qianfan.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Source = FileDataSource | QianfanDataSource
 Many = list[Any]  # inside the class, `list` is a method
+COLUMN_NAMES = ("input_columns", "reference_column", "eval_input_column", "eval_llm_output_column")
 REGROUPED = ("jsonl", "json", "txt")  # formats in which a group is one record
 
 
@@ -114,8 +115,9 @@ class Dataset(Editing, Columns, Processing, OnPlatform):
         return dataset._arranged(schema, grouped, kwargs)
 
     def _arranged(self, schema: DataTemplateType | None, grouped: bool, names: Mapping[str, Any]) -> Self:
-        for name in ("input_columns", "reference_column", "eval_input_column", "eval_llm_output_column"):
+        for name in COLUMN_NAMES:
             setattr(self, name, names.get(name))
+        tell_unused("Dataset", names.keys() - set(COLUMN_NAMES))
         if schema is not None:
             template = DataTemplateType(schema)
             self._rows().then(lambda rows: self._checked(rows, template))
@@ -171,6 +173,7 @@ class Dataset(Editing, Columns, Processing, OnPlatform):
         if target is None and data_file is not None:
             format = kwargs.pop("file_format", None)
             target = FileDataSource(data_file, format, save_as_folder, is_a_text_file_an_entry=save_as_folder)
+        tell_unused("Dataset.save", kwargs)
         options, grouped = transport_options(kwargs), False
         if target is None and qianfan_dataset_id is not None:
             target = QianfanDataSource.get_existed_dataset(qianfan_dataset_id, False, **options)

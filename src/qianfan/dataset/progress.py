@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from qianfan.config import get_config
+from qianfan.dataset.board import Board
 
 
 def wanted(asked: bool | None = None) -> bool:
@@ -23,7 +24,9 @@ def in_notebook() -> bool:
     """True inside a Jupyter kernel."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
-    return type(shell).__name__ == "ZMQInteractiveShell"
+    return any(
+        kind.__name__ == "ZMQInteractiveShell" for kind in type(shell).__mro__
+    )  # Colab's is a child of it
 
 
 @contextmanager
@@ -31,6 +34,12 @@ def working(what: str, asked: bool | None = None) -> Iterator[None]:
     """Show a moving line with `what` while the block runs; nothing where progress is not wanted."""
     if not wanted(asked):
         yield
+        return
+    if in_notebook():
+        with Board() as board:
+            board.tell("", what)
+            yield
+            board.tell("", what, 1.0, ended=True)
         return
     from rich.console import Console
 
@@ -45,6 +54,12 @@ def counting(what: str, asked: bool | None = None) -> Iterator[Callable[[int, in
     total 0: it is not known yet. Nothing is shown where progress is not wanted."""
     if not wanted(asked):
         yield lambda done, total: None
+        return
+    if in_notebook():
+        with Board() as board:
+            yield lambda done, total: board.tell(
+                "", what, done / total if total else None, f"{done} of {total}" if total else str(done)
+            )
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -61,6 +76,12 @@ def reading(what: str, size: int, asked: bool | None = None) -> Iterator[Callabl
     None where progress is not wanted."""
     if not size or not wanted(asked):
         yield None
+        return
+    if in_notebook():
+        with Board() as board:
+            yield lambda done: board.tell(
+                "", what, min(1.0, done / size), f"{done / 1e6:.1f} of {size / 1e6:.1f} MB"
+            )
         return
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 

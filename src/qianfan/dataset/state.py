@@ -84,6 +84,11 @@ def _plain(value: Any, where: str) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(getattr(value, "kind", None), str) and hasattr(value, "to_state"):
+        if _KINDS.get(value.kind) is not type(value):  # it would come back as something else, or not at all
+            raise InvalidArgumentError(
+                f"{where} is a {type(value).__name__}, a class that is not saved",
+                advice="give the class a kind of its own and the decorator qianfan.dataset.state.saved",
+            )
         state = {key: _plain(item, f"{where}.{key}") for key, item in value.to_state().items()}
         return {_KIND: value.kind, "state": state}
     if isinstance(value, Mapping):

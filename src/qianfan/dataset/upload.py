@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -13,6 +13,7 @@ from qianfan.resources.console.files import Files
 from qianfan.resources.console.utils import OPTIONS
 from qianfan.transport.call import Request
 from qianfan.transport.client import client_for, options_of
+from qianfan.utils.logging import logger
 
 _LONGEST_S: Final = 3600.0  # a download may take
 
@@ -20,6 +21,13 @@ _LONGEST_S: Final = 3600.0  # a download may take
 def transport_options(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the arguments that say how a console call is made, and not what it asks."""
     return {name: value for name, value in arguments.items() if name in OPTIONS and value is not None}
+
+
+def tell_unused(call: str, arguments: Iterable[str]) -> None:
+    """Say which keywords nothing reads; those of the transport are read."""
+    unused = sorted(set(arguments) - OPTIONS)
+    if unused:
+        logger.warning("%s does not use %s; look at the spelling", call, ", ".join(unused))
 
 
 def upload(path: Path, name: str, *, once: bool = False, **options: Any) -> dict[str, Any]:

@@ -29,6 +29,7 @@ class StubPlatform:
         self.uploads: list[bytes] = []
         self.takes_uploads = True
         self.keeps_logs = True
+        self.refuses: set[str] = set()  # routes
         self.import_words = [1, 2]
         self.release_words = [1, 2]
         self.run_words = ["RUNNING", "FINISH"]
@@ -108,6 +109,8 @@ class StubPlatform:
         body = json.loads(raw or b"{}")
         self.calls.append((name, body))
         handler = getattr(self, "on_" + name.replace("/", "_"), None)
+        if name in self.refuses:
+            return 200, {"error_code": 336003, "error_msg": f"{name} is refused", "log_id": "1"}
         if handler is None:
             return 200, {"error_code": 3, "error_msg": f"no route {name}", "log_id": "1"}
         result = handler(body)

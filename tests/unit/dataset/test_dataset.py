@@ -112,6 +112,18 @@ def test_an_empty_dataset_does_not_pass_a_check() -> None:
         Dataset.create_from_pyobj([]).check()
 
 
+def test_a_keyword_that_nothing_reads_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A misspelt one must not be dropped in silence; those of the transport and of columns are read."""
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"prompt": "a"}\n')
+    loaded = Dataset.load(data_file=file, inputcolumns=["prompt"], retry_count=2, reference_column="prompt")
+    loaded.save(data_file=tmp_path / "b.jsonl", does_release=True)
+    assert [record.message for record in caplog.records] == [
+        "Dataset does not use inputcolumns; look at the spelling",
+        "Dataset.save does not use does_release; look at the spelling",
+    ]
+
+
 def test_what_cannot_be_loaded_is_said(tmp_path: Path) -> None:
     """Nothing given, no such file, unknown suffix."""
     with pytest.raises(ValueError, match="nothing to load"):
