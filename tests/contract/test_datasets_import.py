@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import secrets
 import time
 import zipfile
 from collections.abc import Callable
@@ -13,12 +14,15 @@ from typing import Any
 import orjson
 import pytest
 
+from qianfan.config import get_config
+from qianfan.dataset import Dataset
 from qianfan.dataset.parquet import write_parquet
 from qianfan.dataset.sources import QianfanDataSource
 from qianfan.dataset.upload import download, upload
 from qianfan.embedded import Embedded
-from qianfan.errors import APIError, InvalidArgumentError, QianfanRequestError
+from qianfan.errors import APIError, FileSizeOverflow, InvalidArgumentError, QianfanRequestError
 from qianfan.resources import Data
+from qianfan.resources.console import download as pieces
 from qianfan.resources.console.consts import (
     DataExportDestinationType,
     DataProjectType,
@@ -329,6 +333,33 @@ def test_exports_of_a_large_dataset_move_and_each_has_its_record(
         with zipfile.ZipFile(io.BytesIO(download(record["downloadUrl"]))) as archive:
             assert archive.testzip() is None
             assert len(archive.read("data.jsonl").splitlines()) == record["recordNum"] == 5_000
+
+
+def test_an_export_is_downloaded_in_pieces_that_are_never_together_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The platform gives ranges; a file above the limit is refused at its first piece."""
+    rows = [{"prompt": f"{number} {secrets.token_hex(40)}", "response": [["x"]]} for number in range(200)]
+    Dataset.create_from_pyobj(rows).save(
+        replace_source=True, qianfan_dataset_create_args={"name": "in pieces"}
+    )
+    source = QianfanDataSource.get_existed_dataset(
+        Data.V2.describe_datasets(filter={"datasetName": "in pieces"})["result"]["datasetList"][0][
+            "latestVersionId"
+        ]
+    )
+    sizes: list[int] = []
+    asked = pieces._asked
+    monkeypatch.setattr(pieces, "PIECE", 1000)
+    monkeypatch.setattr(
+        pieces, "_asked", lambda *place: (reply := asked(*place), sizes.append(len(reply.body)))[0]
+    )
+    assert [row[0]["prompt"] for _, row in source.fetch()] == [row["prompt"] for row in rows]
+    assert len(sizes) > 5
+    assert {*sizes[:-1]} == {1000}
+    monkeypatch.setattr(get_config(), "EXPORT_FILE_SIZE_LIMIT", 5000)
+    with pytest.raises(FileSizeOverflow, match="the limit is 5,000"):
+        [*source.fetch()]
 
 
 def test_a_reader_that_dies_fails_the_import_and_leaves_nothing(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import IO, TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
@@ -129,11 +130,12 @@ def write(out: Path, rows: Iterable[Any], format: str | None = None) -> None:
         raise named(error, out) from None
 
 
-def write_bytes(out: Path, content: bytes) -> None:
+def write_bytes(out: Path, content: IO[bytes]) -> None:
     """Replace the file by this; it is whole or as before."""
     waiting = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        waiting.write_bytes(content)
+        with waiting.open("wb") as file:
+            shutil.copyfileobj(content, file, 1024 * 1024)
         waiting.replace(out)
     except OSError as error:
         waiting.unlink(missing_ok=True)

@@ -143,7 +143,7 @@ def download(
     qianfan dataset download ds-… -o data.jsonl"""
     from qianfan.contract.enums import DataTemplateType
     from qianfan.dataset import QianfanDataSource
-    from qianfan.dataset.upload import download as fetched
+    from qianfan.dataset.upload import downloaded
 
     source = QianfanDataSource.get_existed_dataset(ident, True)
     packed = out.suffix.lower() == ".zip"
@@ -159,8 +159,8 @@ def download(
 
     try:
         if packed:
-            with waiting(f"downloading {ident}"):
-                write_bytes(out, fetched(source.export()))
+            with waiting(f"downloading {ident}"), downloaded(source.export()) as export:
+                write_bytes(out, export)
             total = int(source.info.get("entityCount") or 0)
         else:
             write(out, rows())

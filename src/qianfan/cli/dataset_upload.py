@@ -62,7 +62,7 @@ def upload(
 
     qianfan dataset upload data.jsonl --name tickets --release"""
     from qianfan.contract.enums import DataImportStatus
-    from qianfan.dataset.upload import download as fetched
+    from qianfan.dataset.upload import downloaded
     from qianfan.errors import QianfanRequestError
     from qianfan.resources.console.files import Files
 
@@ -86,7 +86,8 @@ def upload(
     done = source.info.get("importStatus") == DataImportStatus.Finished
     problems, link = _verdicts(source)
     if quarantine is not None and link:
-        write_bytes(quarantine, fetched(link))
+        with downloaded(link) as refused:
+            write_bytes(quarantine, refused)
     if done and release:
         with waiting("releasing"):
             source.release_dataset()

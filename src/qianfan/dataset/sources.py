@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ from qianfan.contract.enums import (
 from qianfan.dataset import bos
 from qianfan.dataset.formats import READERS
 from qianfan.dataset.state import saved
-from qianfan.dataset.upload import download, transport_options
+from qianfan.dataset.upload import downloaded, transport_options
 from qianfan.dataset.waiting import progress_of, wait_until
 from qianfan.errors import FileSizeOverflow, InvalidArgumentError, QianfanRequestError
 from qianfan.resources import Data
@@ -217,7 +216,8 @@ class QianfanDataSource:
 
     def fetch(self, stop: threading.Event | None = None, **options: Any) -> Iterator[tuple[int, Any]]:
         """Export the dataset, download it, and give its rows as `(line, row)`."""
-        yield from self._unpacked(download(self.export(stop, **options)))
+        with downloaded(self.export(stop, **options)) as packed:
+            yield from self._unpacked(packed)
 
     def export(self, stop: threading.Event | None = None, **options: Any) -> str:
         """Export the dataset, wait for it, and return the link of the zip.
@@ -241,13 +241,13 @@ class QianfanDataSource:
             raise self._failed("export", "there is no record of it")
         return str(max(finished, key=lambda record: str(record["finishTime"]))["downloadUrl"])
 
-    def _unpacked(self, packed: bytes) -> Iterator[tuple[int, Any]]:
+    def _unpacked(self, packed: IO[bytes]) -> Iterator[tuple[int, Any]]:
         texts = self.template_type is DataTemplateType.GenericText
         format = {DataTemplateType.GenericText: "txt", DataTemplateType.Text2Image: "json"}.get(
             self.template_type or DataTemplateType.NonSortedConversation, "jsonl"
         )
         limit, size = get_config().EXPORT_FILE_SIZE_LIMIT, 0
-        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        with zipfile.ZipFile(packed) as archive:
             members = [m for m in archive.infolist() if m.filename.endswith(f".{format}")]
             for member in members:
                 size += member.file_size

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import io
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import parse_qsl, quote, urlsplit
+from typing import IO, Any
 
 from qianfan.config import get_config
-from qianfan.errors import FileSizeOverflow, RequestError
+from qianfan.errors import FileSizeOverflow
+from qianfan.resources.console.download import pour
 from qianfan.resources.console.files import Files
 from qianfan.resources.console.utils import OPTIONS
-from qianfan.transport.call import Request
-from qianfan.transport.client import client_for, options_of
 from qianfan.utils.logging import logger
-
-_LONGEST_S: Final = 3600.0  # a download may take
 
 
 def transport_options(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,32 +38,24 @@ def upload(path: Path, name: str, *, once: bool = False, **options: Any) -> dict
 
 
 def download(url: str) -> bytes:
-    """Fetch what an unsigned link of the platform points to; a path alone is one of the console's own.
+    """Fetch a small file that an unsigned link of the platform points to.
 
     Raises FileSizeOverflow above the setting EXPORT_FILE_SIZE_LIMIT (bytes)."""
-    config = get_config()
-    if url.startswith("/"):
-        url = config.CONSOLE_API_BASE_URL + url
-    parts = urlsplit(url)
-    request = Request(
-        method="GET",
-        base=f"{parts.scheme}://{parts.netloc}",
-        path=quote(parts.path or "/", safe="/%:@!$&'()*+,;=-._~"),
-        query=tuple(parse_qsl(parts.query, keep_blank_values=True)),
-        headers={"Accept": "*/*"},
-        body=b"",
-        timeout_s=_LONGEST_S,
-    )
-    reply = client_for(options_of(config, config.CONSOLE_API_RETRY_TIMEOUT)).send(request)
-    if reply.status != 200:
-        raise RequestError(
-            f"HTTP {reply.status} for the download from {request.base}",
-            status_code=reply.status,
-            advice="the link may have expired; load the dataset again",
-        )
-    if len(reply.body) > config.EXPORT_FILE_SIZE_LIMIT:
-        raise FileSizeOverflow(
-            f"the export has {len(reply.body)} bytes, the limit is {config.EXPORT_FILE_SIZE_LIMIT}",
-            advice="raise QIANFAN_EXPORT_FILE_SIZE_LIMIT, or use the dataset with is_download_to_local=False",
-        )
-    return reply.body
+    file = io.BytesIO()
+    pour(url, file, limit=get_config().EXPORT_FILE_SIZE_LIMIT)
+    return file.getvalue()
+
+
+@contextmanager
+def downloaded(url: str) -> Iterator[IO[bytes]]:
+    """What an unsigned link points to, in a temporary file that is gone afterwards. Raises as `download` does."""
+    with tempfile.TemporaryFile() as file:
+        try:
+            pour(url, file, limit=get_config().EXPORT_FILE_SIZE_LIMIT)
+        except FileSizeOverflow as large:
+            raise FileSizeOverflow(
+                str(large),
+                advice="raise QIANFAN_EXPORT_FILE_SIZE_LIMIT, or use the dataset with is_download_to_local=False",
+            ) from None
+        file.seek(0)
+        yield file

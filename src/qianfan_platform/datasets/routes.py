@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import FileResponse, Response
 
 from qianfan.contract import bodies, routes
 from qianfan.contract.enums import DataStorageType
+from qianfan.contract.errors import CONSOLE_PARAMETER, Fault
 from qianfan.contract.times import plain
 from qianfan_platform.web import Call, Router, Visit
 
@@ -254,13 +255,13 @@ async def upload(visit: Visit) -> Any:
 
 @router.raw("/v2/files/{file_id}", methods=["GET"], public=True)
 async def download(visit: Visit) -> Response:
-    """Give a file to whoever holds a link that this server made."""
+    """Give a file, or a range of it, to whoever holds a link that this server made."""
     file_id, query, platform = visit.request.path_params["file_id"], visit.query, visit.platform
     if not links.holds(platform.link_key, file_id, query.get("until", ""), query.get("mark", "")):
         return Response("this link is not valid, or its time is over: ask for the export records again", 403)
-    ref = await platform.files.info(file_id)
-    return StreamingResponse(
-        platform.files.read(file_id),
-        media_type="application/octet-stream",
-        headers={"Content-Length": str(ref.size), "Content-Disposition": "attachment"},
+    path = await platform.files.local(file_id)
+    if path.is_dir():
+        raise Fault(CONSOLE_PARAMETER, f"{file_id} is a folder, not a file")
+    return FileResponse(
+        path, media_type="application/octet-stream", headers={"Content-Disposition": "attachment"}
     )
