@@ -178,6 +178,10 @@ class GateClosed(InternalError):
         self.verdict = verdict
 
 
+class GateRefusal(APIError, GateClosed):
+    """The platform holds a model back: no evaluation has shown yet what the gate asks. The message names the figures."""
+
+
 class StorageNeeded(QianfanError):
     """The platform takes no uploads: rows of this machine need object storage (BOS) there."""
 

@@ -409,7 +409,7 @@ def deploy(model: Any, **more: Any) -> None:
 
 def test_a_gate_of_the_registry_opens_when_an_evaluation_has_shown_enough(guarded: tuple[str, Any]) -> None:
     """Deploying and publishing are refused with figures until the platform's own verdict lets them pass."""
-    from qianfan.errors import QianfanError
+    from qianfan.errors import GateClosed, QianfanError
     from qianfan.evaluation import EvaluationManager, Gate, QianfanRuleEvaluator
     from qianfan.model import Model
 
@@ -424,8 +424,9 @@ def test_a_gate_of_the_registry_opens_when_an_evaluation_has_shown_enough(guarde
         lambda: ModelCalls.publish(False, meta, model_id=model.id),
         lambda: ModelCalls.V2.create_custom_model(model.id, "Train", {"taskId": run["runIdStr"]}),
     ):
-        with pytest.raises(QianfanError, match=r"margin 1, confidence 0\.95, at least 3 rows"):
+        with pytest.raises(GateClosed, match=r"margin 1, confidence 0\.95, at least 3 rows") as closed:
             refused()
+        assert closed.value.error_code == 500008
     preset = ModelCalls.preset_list(name_filter="tiny")["result"]["items"][0]
     base = Model(version_id=preset["versionSummaries"][0]["versionIdStr"])
     cloud = Dataset.load(qianfan_dataset_id=ident, is_download_to_local=False)

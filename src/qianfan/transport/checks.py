@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
-from qianfan.contract.errors import CONSOLE_ACCESS, TOKEN_CODES, TOKEN_INVALID
-from qianfan.errors import APIError, QianfanError, RequestError
+from qianfan.contract.errors import CONSOLE_ACCESS, GATE_CLOSED, TOKEN_CODES, TOKEN_INVALID
+from qianfan.errors import APIError, GateRefusal, QianfanError, RequestError
 from qianfan.utils.logging import redact
 
 from .call import Call, Reply
@@ -63,7 +63,8 @@ def body_error(
         code, text = _code(body["error_code"]), str(body.get("error_msg", ""))
         if code in TOKEN_CODES:
             raise TokenRejected(code, text)
-        return APIError(code, redact(text), req_id, status_code=status or 200)
+        kind = GateRefusal if code == GATE_CLOSED.code else APIError
+        return kind(code, redact(text), req_id, status_code=status or 200)
     if isinstance(body.get("error"), dict):
         fault = body["error"]
         code = _code(fault.get("code") or fault.get("type") or "error")
@@ -79,6 +80,8 @@ def body_error(
         code = _code(body.get("code") or body.get("status") or 400)
         return APIError(code, redact(text), req_id, status_code=200)
     if status is not None and "code" in body and "message" in body:
+        if body["code"] == GATE_CLOSED.v2:
+            return GateRefusal(GATE_CLOSED.code, redact(str(body["message"])), req_id, status_code=status)
         return _request_error(status, _code(body["code"]), str(body["message"]), req_id, headers)
     return None
 
