@@ -15,3 +15,11 @@ def family(part: str, root: int | None = None) -> list[psutil.Process]:
             if any(part in word for word in process.cmdline()):
                 found.append(process)
     return found
+
+
+def lives(process: psutil.Process) -> bool:
+    """False when it has ended, also where nobody has taken note of that yet."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

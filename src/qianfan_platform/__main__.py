@@ -17,17 +17,21 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import uvicorn
 
 from .accounts.limits import Limits
 from .accounts.vault import VaultError
 from .app import DataInUse, Running, running, write_address
 from .catalogue.catalogue import CatalogueInvalid
+from .engines import survivors
 from .files.stores import StoresInvalid
 from .platform import Settings
 from .store import DatabaseFailed
 from .web.exchange import TOTAL_S
 from .web.keeper import BODY_IDLE_S, HEAD_S, MOST, STALL_S, Keeper
+
+log = logging.getLogger("qianfan_platform")
 
 USAGE_ERROR, CANNOT_START = 2, 1
 KEEP_ALIVE_S = 75  # longer than clients keep an idle connection, so that they close it, not we
@@ -88,7 +92,12 @@ async def _serve(settings: Settings, listener: socket.socket, print_env: bool, e
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     base_url = f"http://{'127.0.0.1' if shown in ('0.0.0.0', '[::]') else shown}:{port}"
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    mark = survivors.mark_children(settings.data)
     async with running(settings) as server:
+        left = await asyncio.to_thread(survivors.end_survivors, mark, psutil.Process().create_time())
+        if left:
+            log.warning("ended %d processes that an earlier server had left: %s", len(left), left)
         http = _Server(
             uvicorn.Config(
                 server.app.app,

@@ -103,6 +103,7 @@ def test_the_detail_has_every_field(configured: Embedded, service: dict[str, Any
     assert service["fullUri"].endswith(f"/chat/{service['uri']}")
     assert service.keys() >= FIELDS
     assert service["vmConfig"]["instanceCount"] == 1
+    assert (service["poolType"], service["payType"]) == (2, 3)
     assert service["engines"] == {"state": "up", "running": 1, "wanted": 1, "warning": ""}
     assert Model.detail(versions[0][1])["result"]["modelVersionIdStr"] == versions[0][1]
 
@@ -200,6 +201,7 @@ def test_a_service_answers_on_while_it_is_updated(
 ) -> None:
     """ModifyService under load: no request fails, streaming or not, and afterwards the new version answers."""
     first, second = (deploy(version, f"rolling{n}") for n, version in enumerate(versions))
+    assert first["uri"] != second["uri"], "an endpoint is nobody else's, though both asked for the same"
     said = [ask(real, one["uri"], max_output_tokens=12)["result"] for one in (first, second)]
     assert said[0] != said[1], "the two versions must be told apart"
     over, failures, answers = threading.Event(), [], []
@@ -259,7 +261,8 @@ def test_a_stopped_service_answers_nobody_until_it_is_started(
     configured: Embedded, versions: list[tuple[str, str]], real: Raw
 ) -> None:
     """The error says what to do; its version may be deleted only when nothing uses it."""
-    one = deploy(versions[1], "pausing")
+    one = deploy(versions[1], "pausing", pool_type=1)
+    assert (one["poolType"], one["payType"]) == (1, 1), "a public pool; the other service has the private one"
     assert Service.stop(one["id"])["result"]["runStatus"] == "Stopped"
     assert state(one["id"]) == "Stopped"
     wait(lambda: "start it again" in str(ask(real, one["uri"])), True, seconds=5)

@@ -22,7 +22,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         yield place
     finally:
         place.stop()
-        assert [pid for pid, engine in place.seen.items() if engine.is_running()] == [], "ghosts"
+        assert place.left() == [], "ghosts"
 
 
 def said(place: Place) -> str:

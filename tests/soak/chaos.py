@@ -22,9 +22,9 @@ import psutil
 
 from qianfan import embedded
 from qianfan.embedded import Embedded
-from qianfan.errors import QianfanError
+from qianfan.errors import QianfanError, RequestTimeoutError
 from qianfan.resources import ChatCompletion, Data, FineTune, Model, Service
-from tests.processes import family
+from tests.processes import family, lives
 
 ENGINE = "qianfan_platform.engines"
 CATALOGUE = '[stand_ins]\nchat = "tiny"\ncompletions = "tiny"\ntraining = "tiny"\n'
@@ -74,6 +74,9 @@ class Load:
             began = time.monotonic()
             try:
                 kind = self._ask(draw.choice(self.endpoints), stream)
+            except RequestTimeoutError as error:
+                kind = _kind(error)
+                self.wrong.append(f"a request heard nothing for {LONGEST_S:g} s")
             except QianfanError as error:
                 kind = _kind(error)
                 time.sleep(0.05)  # as a polite client does
@@ -152,7 +155,11 @@ class Place:
     def ghosts(self) -> list[int]:
         """Engines of servers that are gone."""
         living = {one.pid for one in self.engines()}
-        return [pid for pid, one in self.seen.items() if pid not in living and one.is_running()]
+        return [pid for pid, one in self.seen.items() if pid not in living and lives(one)]
+
+    def left(self) -> list[int]:
+        """Engines that outlived the last server."""
+        return [pid for pid, one in self.seen.items() if lives(one)]
 
     def files(self) -> set[str]:
         """All files of the platform but its database and log."""

@@ -48,7 +48,7 @@ def test_whatever_is_killed_every_request_ends_and_nothing_is_left_over(tmp_path
         assert place.files() == before
     finally:
         place.stop()
-    assert [pid for pid, engine in place.seen.items() if engine.is_running()] == []
+    assert place.left() == []
 
 
 def _running(service: int) -> bool:

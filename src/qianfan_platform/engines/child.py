@@ -11,15 +11,20 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import IO, Any, Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import IO, Any, Final, TypeVar
 
 import psutil
 
 from qianfan_platform.engines.protocol import EngineFailed
 
 LOOK_S: Final = 0.2  # between two looks at a process that does not answer
+HELD_S: Final = 2.5  # a process that is held for so long while it starts is given up
+SILENT_S: Final = 30.0  # likewise one that does not compute; waiting for a disk is no hang
 STOPPED: Final = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+
+
+T = TypeVar("T")
 
 
 class Child:
@@ -51,11 +56,18 @@ class Child:
         """The process, once it said that it is ready. Raises EngineFailed with its last log lines.
 
         module: what Python runs. line: what it is told. what: how errors name it."""
-        child = await asyncio.to_thread(cls, module, what, env)
+        making = asyncio.ensure_future(asyncio.to_thread(cls, module, what, env))
+        try:
+            child = await asyncio.shield(making)
+        except asyncio.CancelledError:
+            making.add_done_callback(_end_unwanted)
+            raise
         ready = asyncio.ensure_future(asyncio.to_thread(child._ready, line))
         try:
-            child.said = await asyncio.wait_for(asyncio.shield(ready), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                child.said = await child.starting(asyncio.shield(ready))
         except TimeoutError:
+            child.kill()
             await child.stop()
             raise EngineFailed(f"{what} did not load within {timeout_s:g} s{child.last_words()}") from None
         except BaseException:
@@ -65,6 +77,34 @@ class Child:
             with contextlib.suppress(Exception):
                 await ready
         return child
+
+    async def starting(self, work: Awaitable[T]) -> T:
+        """What `work` gives, which is a part of the start. Nobody asks a process that starts whether it lives: when
+        it is held, or neither computes nor reads, it is killed, and EngineFailed is raised."""
+        doing, watching = asyncio.ensure_future(work), asyncio.ensure_future(self._watch())
+        try:
+            await asyncio.wait([doing, watching], return_when=asyncio.FIRST_COMPLETED)
+            if watching.done():
+                watching.result()
+            return await doing
+        finally:
+            for task in (doing, watching):
+                task.cancel()
+            await asyncio.gather(doing, watching, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        """Return when the process has ended. Raises EngineFailed when it hangs, and kills it."""
+        last, before = time.monotonic(), self._seconds_of_work()
+        while self.alive():
+            await asyncio.sleep(LOOK_S)
+            now = self._seconds_of_work()
+            if now is None or before is None or now > before:
+                last = time.monotonic()
+            before, stopped = now, self.stopped()
+            if time.monotonic() - last >= (HELD_S if stopped else SILENT_S):
+                self.kill()
+                what = "was stopped" if stopped else "did not compute"
+                raise EngineFailed(f"the process {what} while it loaded {self.what}{self.last_words()}")
 
     @property
     def pid(self) -> int:
@@ -189,6 +229,14 @@ class Child:
         for each in told:
             with contextlib.suppress(RuntimeError):  # the event loop of who is told has ended
                 each()
+
+
+def _end_unwanted(making: asyncio.Future[Child]) -> None:
+    """A process that was made for somebody who is gone."""
+    if not making.cancelled() and making.exception() is None:
+        child = making.result()
+        child.kill()
+        threading.Thread(target=child._stop, name=f"end of {child.what}", daemon=True).start()
 
 
 class InChild:

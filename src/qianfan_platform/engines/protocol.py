@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
+
+FOLDERS: Final = re.compile(r"(?<![\w.:/])/(?:[^/\s'\"]+/)+")
 
 # role: system | user | assistant | tool. content: str, or for engines that see images the parts
 # {"type": "text", "text"} and {"type": "image_url", "image_url": {"url": "data:image/…;base64,…"}}.
@@ -125,6 +128,11 @@ class EngineSpec:
 
 class EngineFailed(Exception):
     """The engine could not start, died, or hung. The text says which and why."""
+
+    @property
+    def told(self) -> str:
+        """The text for callers: files by their names, for where they lie is this machine's business."""
+        return FOLDERS.sub("", str(self))
 
 
 class RequestRefused(Exception):

@@ -27,8 +27,8 @@ from qianfan_platform.engines.protocol import (
 from qianfan_platform.platform import Platform
 from qianfan_platform.serving import operations as serving
 from qianfan_platform.serving.fleet import TRIES
+from qianfan_platform.serving.live import Live
 from qianfan_platform.serving.operations import Answering
-from qianfan_platform.serving.pool import Live
 
 from .conversations import Prompt, estimate
 from .frames import V1, V2, Whole

@@ -23,7 +23,8 @@ from qianfan_platform.catalogue.weights import Progress, Weights, WeightsFailed
 from qianfan_platform.engines.protocol import Adapter, Engine
 from qianfan_platform.engines.start import missing
 from qianfan_platform.engines.start import start as start_engine
-from qianfan_platform.serving.pool import Live, Pool, Standing, Start
+from qianfan_platform.serving.live import Live, Standing
+from qianfan_platform.serving.pool import Pool, Start
 from qianfan_platform.serving.turns import Moved
 
 log = logging.getLogger("qianfan_platform.serving")
@@ -32,6 +33,7 @@ WATCH_S: Final = 1.0
 TRIES: Final = 3  # engines that a request sees die before it is given up
 KNOWN: Final = 1000  # different wants
 WEIGHTS_WAIT_S: Final = 45.0  # a call waits this long for weights that are still being fetched
+START_WAIT_S: Final = 50.0  # a request waits this long for an engine: less than the minute that clients wait
 ELSEWHERE: Final = Entry("imported")
 GRACE_S: Final = (
     3.0  # what no service needs any more may still be asked for by those who found it a moment ago
@@ -125,7 +127,11 @@ class Fleet:
             pool = self._known.get(want)
             live = pool.pick(want.adapter) if pool is not None else None
             if live is None:
-                live = await self._ready(want)
+                try:
+                    async with asyncio.timeout(START_WAIT_S):
+                        live = await self._ready(want)
+                except TimeoutError:
+                    raise Fault(BUSY, "the engine is still being started", "try again in a minute") from None
             live.held += 1
             live.taken += 1
             try:
@@ -218,7 +224,14 @@ class Fleet:
         if len(self._known) >= KNOWN:
             self._known = {kept: at for kept, at in self._known.items() if kept in self._kept}
         self._known[want] = pool
-        return pool.pick(want.adapter) or await pool.ready(want.adapter)
+        if want.adapter is None and want.whole is None:
+            pool.base_used = True
+        return pool.pick(want.adapter) or await pool.ready(want.adapter, self._adapters_beside(want))
+
+    def _adapters_beside(self, want: Want) -> list[Adapter]:
+        """What services need on the same weights: after a restart they all come back, and one start is enough."""
+        base = replace(want, adapter=None)
+        return [kept.adapter for kept in self._kept if kept.adapter and replace(kept, adapter=None) == base]
 
     async def _model(self, want: Want) -> Path | None:
         """Path of the weights, None for an engine that needs none. Raises Fault(BUSY) while they come."""
@@ -261,6 +274,8 @@ class Fleet:
         while True:
             await asyncio.sleep(WATCH_S)
             try:
+                for pool in self._leaving:
+                    pool.look()
                 for pool in list(self._pools.values()):
                     pool.look()
                     if self.idle_sleep_s is not None and pool.idle_s() >= self.idle_sleep_s:

@@ -24,6 +24,8 @@ from qianfan_platform.store import Tx
 from .fleet import Want
 from .tables import Service
 
+# Numbers of the platform's own services: no deployed one has them, and typed clients read 32 bits
+FIRST_PRESET: Final = 2_000_000_001
 CHARS_PER_TOKEN: Final = 8  # a text with more characters than this for each token of the context never fits
 
 LOCAL_PICTURES: Final = '(or engine = "pictures", source = "path:FOLDER")'
@@ -34,6 +36,8 @@ WHAT_TO_DO: Final = {
     ServiceStatus.Failed: "look at the service's reason, then start it again",
     ServiceStatus.Stopped: "start it again",
 }
+
+TRIED_AGAIN: Final = "it is tried again by itself; mend what the reason names"
 
 # Who else is looked at when nobody of a kind has the name: what completes a prompt, or sees, can chat as well
 ALSO: Final[dict[Kind, tuple[Kind, ...]]] = {"chat": ("completions", "image2text"), "completions": ("chat",)}
@@ -118,7 +122,7 @@ async def deployed(
         raise Fault(
             errors.UNAVAILABLE,
             f"service {endpoint!r} is {service.status}" + (f": {service.reason}" if service.reason else ""),
-            WHAT_TO_DO[ServiceStatus(service.status)],
+            TRIED_AGAIN if service.broken else WHAT_TO_DO[ServiceStatus(service.status)],
         )
     want = await want_of(platform, tx, service)
     return Answering(
@@ -155,9 +159,9 @@ async def want_of_version(platform: Platform, version: ModelVersion) -> Want:
 def presets(platform: Platform, kinds: Sequence[str] = ()) -> list[tuple[int, Served]]:
     """(number, model) of everything that every account may call here, of the kinds asked for.
 
-    The number stays the same whatever kinds are asked for."""
+    The number stays the same whatever kinds are asked for, and is never that of a service somebody deployed."""
     return [
         (number, served)
-        for number, served in enumerate(platform.catalogue.names(), 1)
+        for number, served in enumerate(platform.catalogue.names(), FIRST_PRESET)
         if not kinds or served.kind in kinds
     ]

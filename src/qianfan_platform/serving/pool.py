@@ -3,7 +3,7 @@
 Engines are never changed, only replaced: a fresh one joins, then an old one leaves, and ends when its last request
 has. What should run is kept in `adapters` and `replicas`; `_mend` makes it so, one engine at a time. An engine
 that died or hangs leaves at once: who waited for it chooses again, and another is started, soon at first and after
-longer pauses when it dies again and again.
+longer pauses when it dies again and again. Old ones are watched until their end: somebody is answered there.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,7 @@ from qianfan_platform.catalogue.rows import Entry
 from qianfan_platform.catalogue.specs import spec_for
 from qianfan_platform.engines.llamacpp.engine import cores
 from qianfan_platform.engines.protocol import Adapter, Engine, EngineFailed, EngineSpec, RequestRefused
+from qianfan_platform.serving.live import Live, Standing
 from qianfan_platform.serving.restarts import STEADY_S, Restarts
 from qianfan_platform.serving.room import room_for
 from qianfan_platform.serving.turns import Turns
@@ -30,37 +31,10 @@ log = logging.getLogger("qianfan_platform.serving")
 
 STIRS_S: Final = 2.5  # an engine that shows no life for so long hangs; it is looked at once a second
 USEFUL_S: Final = 2.0  # an engine that lived so long and answered somebody had begun well
+SUSPECT: Final = 3  # starts that failed in a row: it may be one of the adapters
 PROBE_S: Final = 10.0  # for a token from an engine that broke an answer off
 
 Start = Callable[[EngineSpec], Awaitable[Engine]]
-
-
-@dataclass(eq=False)
-class Live:
-    """A running engine, the requests that are in it or wait for it, and the places it has."""
-
-    pool: Pool
-    engine: Engine
-    spec: EngineSpec
-    turns: Turns
-    adapters: Mapping[str, Adapter]
-    since: float = field(default_factory=time.monotonic)
-    held: int = 0
-    taken: int = 0  # requests ever
-    retired: bool = False  # gets no more requests
-    ended: bool = False
-    looked: asyncio.Task[None] | None = None
-
-
-@dataclass(frozen=True)
-class Standing:
-    """How a pool stands: engines that run, and that should; the words are "" when there is nothing to say."""
-
-    running: int
-    wanted: int
-    asleep: bool = False
-    problem: str = ""  # why there is none, and not for a moment only
-    warning: str = ""  # why there are fewer than asked for
 
 
 class Pool:
@@ -72,11 +46,12 @@ class Pool:
         self, name: str, entry: Entry, model: Path | None, start: Start, changed: Callable[[], None]
     ) -> None:
         self.name, self._entry, self._model, self._starter, self._changed = name, entry, model, start, changed
+        self._short = Path(name).name  # for the log
         self.lives: list[Live] = []  # in rotation
         self._all: set[Live] = set()  # those that are not gone
         self.adapters: dict[str, Adapter] = {}
         self.replicas = 1  # asked for
-        self.base_used = False  # somebody asked the weights without an adapter
+        self.base_used = False  # somebody asked for the model itself, which is nobody's to give up
         self.asleep = False
         self.warning = ""
         self.restarts = Restarts()
@@ -85,7 +60,7 @@ class Pool:
         self._mender: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._idle_since, self._taken = time.monotonic(), 0
-        self._closed = False
+        self._apart = self._closed = False
 
     # ── for requests ─────────────────────────────────────────────────────────────────────────────
 
@@ -101,15 +76,14 @@ class Pool:
                 best = live
         return best
 
-    async def ready(self, adapter: Adapter | None) -> Live:
+    async def ready(self, adapter: Adapter | None, others: Sequence[Adapter] = ()) -> Live:
         """As `pick`, and starts an engine when there is none. Raises Fault when it does not start.
 
-        All who wait for the same share one start, which goes on when they leave."""
-        if adapter is None:
-            self.base_used = True
+        others: adapters that will be asked for as well, so that one engine takes them all at once. All who wait for
+        the same share one start, which goes on when they leave."""
         task = self._bringing.get(adapter)
         if task is None:
-            task = self._bringing[adapter] = asyncio.create_task(self._bring(adapter))
+            task = self._bringing[adapter] = asyncio.create_task(self._bring(adapter, others))
             task.add_done_callback(lambda done: self._brought(adapter, done))
         return await asyncio.shield(task)
 
@@ -124,10 +98,12 @@ class Pool:
     def look(self) -> None:
         """See whether the engines show life, and forgive their past when they have lived for long enough."""
         now = time.monotonic()
-        for live in list(self.lives):
+        for live in list(self._all):
+            if live.ended:
+                continue
             if not live.engine.alive():
                 self.lost(live, "its process ended")
-            elif live.looked is None:
+            elif live.looked is None or live.looked.done():
                 live.looked = asyncio.create_task(self._look(live))
         if self.restarts.deaths and any(now - live.since >= STEADY_S for live in self.lives):
             self.restarts.steady()
@@ -135,12 +111,18 @@ class Pool:
 
     def doubt(self, live: Live) -> None:
         """An engine broke an answer off: it must show a token now, or it leaves."""
-        if live in self.lives and live.looked is None and live.spec.kind != "upstream":
-            live.looked = asyncio.create_task(self._look(live, probe=True))
+        asked = live.doubted is not None and not live.doubted.done()
+        if not (live.ended or asked) and live.spec.kind != "upstream":
+            live.doubted = asyncio.create_task(self._look(live, probe=True))
 
     def lost(self, live: Live, why: str) -> None:
         """An engine died or hangs: it leaves at once, and another is started."""
-        if live not in self.lives:
+        if live.ended:
+            return
+        live.engine.kill()
+        self._end(live)
+        if live.retired:
+            log.warning("an engine of %s, which was being replaced, left: %s", self._short, why)
             return
         self.lives.remove(live)
         live.retired = True
@@ -148,13 +130,11 @@ class Pool:
         self.restarts.died(STEADY_S if answered and lived_s >= USEFUL_S else lived_s, why)
         log.warning(
             "an engine of %s left: %s; %s",
-            Path(self.name).name,
+            self._short,
             why,
             "it died too often in a row and is broken" if self.restarts.used_up else "it is started again",
         )
         live.turns.move_on()
-        live.engine.kill()
-        self._end(live)
         self._changed()
         self.mend()
 
@@ -168,7 +148,7 @@ class Pool:
     def sleep(self) -> None:
         """End the engines until somebody asks."""
         if self.lives:
-            log.info("the engines of %s sleep until somebody asks", Path(self.name).name)
+            log.info("the engines of %s sleep until somebody asks", self._short)
             self.asleep = True
             self._retire_all()
             self._changed()
@@ -227,15 +207,16 @@ class Pool:
                     await task
         self.lives.clear()
         for live in list(self._all):
-            if live.looked is not None:
-                live.looked.cancel()
+            for task in (live.looked, live.doubted):
+                if task is not None:
+                    task.cancel()
             self._end(live)
         while self._closing:
             await asyncio.gather(*self._closing, return_exceptions=True)
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────
 
-    async def _bring(self, adapter: Adapter | None) -> Live:
+    async def _bring(self, adapter: Adapter | None, others: Sequence[Adapter]) -> Live:
         if self.restarts.used_up and not self.lives:
             if self.restarts.pause_s():
                 raise Fault(
@@ -254,12 +235,14 @@ class Pool:
                 adapters[adapter.name] = adapter
             alone = not self.lives and adapters == self.adapters
             try:
-                live = await self._start(adapters)
+                live, adapters = await self._start_with(adapters, others)
             except EngineFailed as failed:
                 if alone:  # else it is what is new that no engine takes
                     self._did_not_start(failed)
+                else:
+                    log.error("an engine of %s did not start with an adapter: %s", self._short, failed)
                 raise Fault(
-                    UNAVAILABLE, f"the engine did not start: {failed}", "see the server's log"
+                    UNAVAILABLE, f"the engine did not start: {failed.told}", "see the server's log"
                 ) from failed
             self.adapters = adapters  # only now: what no engine takes must not spoil the next start
             self._join(live)
@@ -277,6 +260,19 @@ class Pool:
             if not adapter.path.is_file():
                 log.error("the adapter %s is no longer served: its file is gone", name)
                 del self.adapters[name]
+
+    async def _start_with(
+        self, adapters: dict[str, Adapter], others: Sequence[Adapter]
+    ) -> tuple[Live, dict[str, Adapter]]:
+        """A fresh engine with all these adapters, and which they are: without `others` when it takes not all of them."""
+        every = {**{other.name: other for other in others if other.path.is_file()}, **adapters}
+        if len(every) > len(adapters) and not self._apart:
+            try:
+                return await self._start(every), every
+            except EngineFailed as failed:
+                self._apart = True  # each for itself from now on: it is one of them that no engine takes
+                log.warning("%s: adapters are loaded one by one: %s", self._short, failed)
+        return await self._start(adapters), adapters
 
     async def _start(self, adapters: Mapping[str, Adapter]) -> Live:
         """A fresh engine; it is not in rotation yet. Raises EngineFailed."""
@@ -317,7 +313,7 @@ class Pool:
         pid = next((getattr(live.engine, "pid", 0) for live in self.lives), 0)
         most, warning = room_for(self.replicas, len(self.lives), pid)
         if warning and not self.warning:
-            log.warning("%s: %s", Path(self.name).name, warning)
+            log.warning("%s: %s", self._short, warning)
         self.warning = warning
         return most
 
@@ -347,8 +343,11 @@ class Pool:
             await asyncio.sleep(pause_s)
 
     def _did_not_start(self, failed: EngineFailed) -> None:
-        self.restarts.died(0, str(failed))
-        log.error("an engine of %s did not start: %s", Path(self.name).name, failed)
+        self.restarts.died(0, failed.told)
+        log.error("an engine of %s did not start: %s", self._short, failed)
+        if self.restarts.deaths >= SUSPECT and len(self.adapters) > 1:
+            log.error("%s: one of the adapters may be damaged; each comes back by itself", self._short)
+            self.adapters, self._apart = {}, True
         self._changed()
         self.mend()
 
@@ -356,11 +355,9 @@ class Pool:
         try:
             await (live.engine.health(PROBE_S) if probe else live.engine.stirs(STIRS_S))
         except EngineFailed as hangs:
-            self.lost(live, f"it hangs: {hangs}" if live.engine.alive() else "its process ended")
+            self.lost(live, f"it hangs: {hangs.told}" if live.engine.alive() else "its process ended")
         except RequestRefused:
             pass  # it lives, and knows what it cannot do
-        finally:
-            live.looked = None
 
     def _retire_all(self) -> None:
         for live in list(self.lives):

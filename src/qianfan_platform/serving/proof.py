@@ -43,8 +43,9 @@ async def prove(platform: Platform, want: Want, cases: list[dict[str, Any]]) -> 
                 for case in cases:
                     await _first_tokens(engine, adapter, case)
     except (EngineFailed, RequestRefused) as failed:
+        why = failed.told if isinstance(failed, EngineFailed) else str(failed)
         raise Fault(
-            UNAVAILABLE, f"the engine is up but does not answer: {failed}", "see the server's log"
+            UNAVAILABLE, f"the engine is up but does not answer: {why}", "see the server's log"
         ) from failed
 
 

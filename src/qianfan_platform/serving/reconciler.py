@@ -28,7 +28,18 @@ from .tables import Service
 log = logging.getLogger("qianfan_platform.serving")
 
 EVERY_S: Final = 5.0
-AGAIN_S: Final = (5.0, 10.0, 30.0, 60.0, 300.0)  # between tries to bring a service up that cannot be
+AGAIN_S: Final = (
+    0.5,
+    2.0,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    300.0,
+)  # between tries to bring a service up that cannot be
+PATIENCE: Final = (
+    3  # tries: an engine may be killed while it starts, and that alone is no failure of the service
+)
 UP: Final = (ServiceStatus.Done, ServiceStatus.Deploying)
 
 
@@ -64,8 +75,12 @@ class Reconciler:
             except Exception:
                 log.exception("services could not be looked after; it is tried again")
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(EVERY_S):  # wait_for may swallow a cancellation
+                async with asyncio.timeout(self._until_next_s()):  # wait_for may swallow a cancellation
                     await self._something_changed.wait()
+
+    def _until_next_s(self) -> float:
+        now = time.monotonic()
+        return min((EVERY_S, *(due - now for _, due in self._tries.values() if due > now)))
 
     async def once(self) -> None:
         """Look at every service, and do what can be done at once."""
@@ -78,12 +93,14 @@ class Reconciler:
             if service.status not in UP and not service.broken:
                 continue
             try:
-                want = await self._want(service.version_id)
-                following = await self._want(service.next_version_id) if service.next_version_id else want
+                needed = [await self._want(service.version_id)]
             except Fault as fault:
                 await self._says(service, fault.text)
                 continue
-            for one in (want, following):
+            if service.next_version_id:
+                with contextlib.suppress(Fault):  # its update says so; the service is well
+                    needed.append(await self._want(service.next_version_id))
+            for one in needed:
                 wanted[one] = max(wanted.get(one, 1), service.replicas)
         fleet.keep(wanted)
         for service in services:
@@ -95,9 +112,12 @@ class Reconciler:
             if standing is not None and standing.problem:
                 await self._says(service, standing.problem)
             elif standing is not None and (standing.running or standing.asleep):
+                self._tries.pop(service.id, None)
                 await self._works(service)
             else:
                 absent.append(service)
+        there = {row.id for row in services}
+        self._tries = {ident: tries for ident, tries in self._tries.items() if ident in there}
         used = {one for row in services for one in (row.version_id, row.next_version_id)}
         self._wants = {version: want for version, want in self._wants.items() if version in used}
         due = [row for row in absent if self._tries.get(row.id, (0, 0.0))[1] <= time.monotonic()]
@@ -120,7 +140,10 @@ class Reconciler:
                 log.exception("service %s did not come up", service.id)
                 reason = str(error) or type(error).__name__
             self._tries[service.id] = (tries + 1, time.monotonic() + AGAIN_S[min(tries, len(AGAIN_S) - 1)])
-            await self._says(service, reason)
+            if tries + 1 >= PATIENCE:
+                await self._says(service, reason)
+            else:
+                log.warning("service %s did not come up, and is tried again: %s", service.id, reason)
         self._something_changed.set()
 
     async def _want(self, version_id: int) -> Want:

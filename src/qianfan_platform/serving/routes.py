@@ -7,13 +7,15 @@ from typing import Any, Final
 
 from qianfan.contract import bodies, routes
 from qianfan.contract.enums import DataTemplateType, DeployPoolType, ServiceStatus
-from qianfan.contract.errors import Fault
+from qianfan.contract.errors import NOT_FOUND, Fault
+from qianfan.contract.ids import as_number
 from qianfan.contract.routes import inference_path
 from qianfan.contract.times import unix
 from qianfan_platform.accounts.keys import apps
 from qianfan_platform.accounts.operations import account_name
 from qianfan_platform.catalogue.catalogue import Served
 from qianfan_platform.engines.llamacpp.engine import cores
+from qianfan_platform.models import presets
 from qianfan_platform.models.tables import Model, ModelVersion
 from qianfan_platform.web import Call, Router
 
@@ -30,13 +32,14 @@ PRIVATE: Final = 3
 
 @router.v1(routes.SERVICE_APPLY, bodies.CreateService)
 async def apply(call: Call) -> Any:
+    presets.must_be_own(call.platform.catalogue, call.body["modelId"], call.body.get("modelVersionId"))
     service = await deployments.create(call.platform, call.tx, call.owner, call.body)  # type: ignore[arg-type]
     return {"result": True, "serviceId": service.id, "serviceUuid": service.public_id}
 
 
 @router.v1(routes.SERVICE_DETAIL, bodies.ServiceRef, write=False)
 async def detail(call: Call) -> Any:
-    service = await deployments.get(call.tx, call.owner, call.body["serviceId"])
+    service = await deployments.get(call.tx, call.owner, own_ident(call))
     model = await call.tx.maybe(Model, Model.id == service.model_id)
     version = await call.tx.maybe(ModelVersion, ModelVersion.id == service.version_id)
     busy = service.status in (ServiceStatus.New.value, ServiceStatus.Deploying.value)
@@ -118,7 +121,29 @@ async def engines(call: Call, service: Service) -> dict[str, Any]:
 
 def preset_uuid(number: int) -> str:
     """The string id of a preset service."""
-    return f"svco-preset{number:06d}"
+    return f"svco-preset{number - operations.FIRST_PRESET + 1:06d}"
+
+
+def find_preset(call: Call, ident: Any) -> tuple[int, Served] | None:
+    """The platform's own service with this id, by number or as text."""
+    number = as_number(ident)
+    if number is not None and number < operations.FIRST_PRESET:
+        return None
+    rows = operations.presets(call.platform)
+    return next((row for row in rows if row[0] == number or preset_uuid(row[0]) == ident), None)
+
+
+def own_ident(call: Call) -> Any:
+    """`serviceId`. Raises Fault for a service of the platform itself: nobody deployed it, nobody can change it."""
+    ident = call.body["serviceId"]
+    if (preset := find_preset(call, ident)) is not None:
+        name = preset[1].name
+        raise Fault(
+            NOT_FOUND,
+            f"service {ident} is {name}, which the platform serves by itself: it was not deployed and cannot be changed",
+            f'ask it as model="{name}"; DescribePresetServices shows it',
+        )
+    return ident
 
 
 def _preset_item(call: Call, number: int, served: Served) -> dict[str, Any]:
@@ -133,7 +158,7 @@ def _preset_item(call: Call, number: int, served: Served) -> dict[str, Any]:
     }
 
 
-def _own_item(call: Call, service: Service) -> dict[str, Any]:
+def _own_item(call: Call, service: Service, train_type: str) -> dict[str, Any]:
     return {
         "serviceId": str(service.id),
         "serviceUuid": service.public_id,
@@ -145,7 +170,7 @@ def _own_item(call: Call, service: Service) -> dict[str, Any]:
             {
                 "aiModelId": service.model_id,
                 "aiModelVersionId": service.version_id,
-                "trainType": "",
+                "trainType": train_type,
                 "serviceStatus": service.status,
             }
         ],
@@ -157,9 +182,11 @@ async def list_services(call: Call) -> Any:
     """Published clients read the endpoint of a name from here: the part of `url` after `…/wenxinworkshop`."""
     kinds = call.body.get("apiTypefilter") or []
     own = await operations.list_services(call.tx, call.owner, kinds)
+    served = ModelVersion.id.in_({service.version_id for service in own})
+    types = {version.id: version.train_type for version in await call.tx.find(ModelVersion, served)}
     return {
         "common": [_preset_item(call, *row) for row in operations.presets(call.platform, kinds)],
-        "custom": [_own_item(call, service) for service in own],
+        "custom": [_own_item(call, service, types.get(service.version_id, "")) for service in own],
     }
 
 

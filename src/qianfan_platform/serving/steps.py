@@ -4,6 +4,7 @@ A service is Done only when tokens came out, and they were those of its version.
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 
 from qianfan.contract.enums import ServiceStatus
@@ -19,7 +20,10 @@ from . import deployments, operations, proof
 from .fleet import Want
 from .tables import Service
 
+log = logging.getLogger("qianfan_platform.serving")
+
 WEIGHTS_RETRY_S = 2.0
+TRIES = 2  # an engine may be killed while it starts or is asked for its proof: no fault of the version
 
 
 async def _failed(step: Step, error: BaseException, *, service_id: int) -> None:
@@ -94,14 +98,19 @@ async def _up(platform: Platform, version_id: int, replicas: int) -> Want:
     async with platform.store.reading() as tx:
         version = await models.version(tx, None, version_id)
     want = await operations.want_of_version(platform, version)
-    try:
-        await platform.fleet.bring(want, replicas)
-        await proof.prove(platform, want, await proof.cases(platform, version_id))
-    except Fault as fault:
-        platform.fleet.release(want)
-        if fault.row is BUSY:  # the weights are still on their way
-            raise Retry(WEIGHTS_RETRY_S) from fault
-        raise
+    for tries in range(1, TRIES + 1):
+        try:
+            await platform.fleet.bring(want, replicas)
+            await proof.prove(platform, want, await proof.cases(platform, version_id))
+            break
+        except Fault as fault:
+            if fault.row is not BUSY and tries < TRIES:
+                log.warning("version %s was not served, and is tried again: %s", version_id, fault.text)
+                continue
+            platform.fleet.release(want)
+            if fault.row is BUSY:  # the weights are still on their way
+                raise Retry(WEIGHTS_RETRY_S) from fault
+            raise
     return want
 
 

@@ -5,23 +5,25 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from sqlalchemy import ColumnElement, Text, false, or_, type_coerce
+
 from qianfan.contract import bodies, routes
 from qianfan.contract.enums import ServiceStatus
 from qianfan.contract.errors import CONSOLE_PARAMETER, Fault
-from qianfan.contract.ids import as_number
 from qianfan.contract.routes import inference_path
 from qianfan.contract.times import zulu
 from qianfan_platform.accounts import operations as accounts
 from qianfan_platform.catalogue.catalogue import Served
+from qianfan_platform.models import presets as registry
 from qianfan_platform.models.tables import Model, ModelVersion
 from qianfan_platform.web import Call, Router
 from qianfan_platform.web.pages import page_info
 
 from . import deployments, operations
-from .routes import POLL_AFTER_S, engines, preset_uuid, url_of
+from .routes import POLL_AFTER_S, engines, find_preset, own_ident, preset_uuid, url_of
 from .tables import Service
 
-router = Router(aliases={"maker": "marker", "replicasCount": "replicas"})
+router = Router(aliases={"maker": "marker"})
 
 PAGE: Final = 10
 MOST: Final = 100
@@ -30,6 +32,8 @@ WORDS: Final = {
 }
 STATES: Final = {word: status for status, word in WORDS.items()}
 TYPE: Final = "CPU-I-2"  # of resources, where none was named
+CHARGED: Final = "Postpaid"  # where no billing was sent
+FREE: Final = "Free"  # what every service costs here
 
 
 async def view(call: Call, service: Service) -> dict[str, Any]:
@@ -54,8 +58,8 @@ async def view(call: Call, service: Service) -> dict[str, Any]:
         "serviceType": service.api_type,
         "runStatus": WORDS[ServiceStatus(service.status)],
         "updateStatus": service.update_status,
-        "chargeType": terms.get("billing", {}).get("paymentTiming", "Postpaid"),
-        "payType": "Free",
+        "chargeType": terms.get("billing", {}).get("paymentTiming", CHARGED),
+        "payType": FREE,
         "chargeStatus": "OPENED",
         "resourceConfig": resources,
         "createTime": zulu(service.created_at),
@@ -67,6 +71,7 @@ async def view(call: Call, service: Service) -> dict[str, Any]:
 @router.v2(routes.SERVICE_V2_CREATE, bodies.V2CreateService)
 async def create(call: Call) -> Any:
     body = call.body
+    registry.must_be_own(call.platform.catalogue, body["modelSetId"], body["modelId"])
     resources = body.get("resourceConfig") or {}
     service = await deployments.create(
         call.platform,
@@ -88,6 +93,9 @@ async def create(call: Call) -> Any:
 
 @router.v2(routes.SERVICE_V2_DETAIL, bodies.ServiceRef, write=False)
 async def describe(call: Call) -> Any:
+    """A service of the account, or one of the platform itself."""
+    if (preset := find_preset(call, call.body["serviceId"])) is not None:
+        return _preset(call, *preset)
     return await view(call, await deployments.get(call.tx, call.owner, call.body["serviceId"]))
 
 
@@ -101,6 +109,7 @@ async def describe_all(call: Call) -> Any:
         body.get("serviceType") or (),
         [STATES[word] for word in body.get("runStatus") or ()],
     )
+    where += _charged(_texts(body.get("chargeType")), _texts(body.get("payType")))
     creators = body.get("creator")
     if creators and await accounts.account_name(call.tx, call.owner) not in creators:
         rows, following = list[Service](), None
@@ -122,7 +131,7 @@ async def modify(call: Call) -> Any:
         call.platform,
         call.tx,
         call.owner,
-        body["serviceId"],
+        own_ident(call),
         model=body.get("modelSetId"),
         version=body.get("modelId"),
         gate=body.get("gate"),
@@ -138,27 +147,23 @@ async def modify(call: Call) -> Any:
 async def scale(call: Call) -> Any:
     body = call.body
     return await view(
-        call, await deployments.scale(call.platform, call.tx, call.owner, body["serviceId"], body["replicas"])
+        call, await deployments.scale(call.platform, call.tx, call.owner, own_ident(call), body["replicas"])
     )
 
 
 @router.v2(routes.SERVICE_V2_STOP, bodies.ServiceRef)
 async def stop(call: Call) -> Any:
-    return await view(
-        call, await deployments.stop(call.platform, call.tx, call.owner, call.body["serviceId"])
-    )
+    return await view(call, await deployments.stop(call.platform, call.tx, call.owner, own_ident(call)))
 
 
 @router.v2(routes.SERVICE_V2_START, bodies.ServiceRef)
 async def start(call: Call) -> Any:
-    return await view(
-        call, await deployments.start(call.platform, call.tx, call.owner, call.body["serviceId"])
-    )
+    return await view(call, await deployments.start(call.platform, call.tx, call.owner, own_ident(call)))
 
 
 @router.v2(routes.SERVICE_V2_DELETE, bodies.ServiceRef)
 async def delete(call: Call) -> Any:
-    await deployments.delete(call.platform, call.tx, call.owner, call.body["serviceId"])
+    await deployments.delete(call.platform, call.tx, call.owner, own_ident(call))
     return True
 
 
@@ -166,13 +171,14 @@ async def delete(call: Call) -> Any:
 async def presets(call: Call) -> Any:
     """What every account may call here; a stand-in says so."""
     wanted, kinds = call.body.get("serviceIds"), _texts(call.body.get("serviceType"))
-    statuses = _texts(call.body.get("chargeStatus"))
-    rows = operations.presets(call.platform, kinds)
-    found = [
-        row for row in rows if not wanted or preset_uuid(row[0]) in wanted or row[0] in map(as_number, wanted)
-    ]
-    if statuses and "FREE" not in statuses:
-        found = []
+    found = operations.presets(call.platform, kinds)
+    if wanted:
+        chosen = [find_preset(call, ident) for ident in wanted]
+        found = [row for row in found if row in chosen]
+    for name, true in (("chargeStatus", "FREE"), ("chargeType", CHARGED)):
+        asked = _texts(call.body.get(name))
+        if asked and true not in asked:
+            found = []
     return {"serviceList": [_preset(call, *row) for row in found]}
 
 
@@ -185,7 +191,8 @@ def _preset(call: Call, number: int, served: Served) -> dict[str, Any]:
         "endpoint": served.endpoint,
         "serviceType": served.kind,
         "runStatus": WORDS[ServiceStatus.Done],
-        "chargeType": "Postpaid",
+        "chargeType": CHARGED,
+        "payType": FREE,
         "chargeStatus": "FREE",
         "servedBy": served.entry.name,
         "standIn": served.stand_in,
@@ -219,8 +226,8 @@ async def _named(call: Call, idents: list[bodies.Id] | None) -> list[tuple[str, 
         return [*((row.public_id, row.uri, row.name) for row in own), *chosen.values()]
     found = []
     for ident in idents:
-        if served := free.get(str(ident)):
-            found.append((str(ident), served.name, served.name))
+        if preset := find_preset(call, ident):
+            found.append((preset_uuid(preset[0]), preset[1].name, preset[1].name))
         else:
             row = await deployments.get(call.tx, call.owner, ident)
             found.append((row.public_id, row.uri, row.name))
@@ -251,6 +258,19 @@ def _day(body: dict[str, Any], name: str) -> str:
             "as in 2026-01-31T00:00:00Z",
         ) from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).strftime("%Y-%m-%d")
+
+
+def _charged(timings: list[str], payments: list[str]) -> list[ColumnElement[bool]]:
+    """Conditions for `chargeType` and `payType` as `view` shows them. `terms` is JSON as text."""
+    if payments and FREE not in payments:
+        return [false()]
+    if not timings:
+        return []
+    sent = type_coerce(Service.terms, Text)
+    fitting = [sent.contains(f'"paymentTiming":"{word}"', autoescape=True) for word in timings]
+    if CHARGED in timings:
+        fitting += [Service.terms.is_(None), ~sent.contains('"paymentTiming":')]
+    return [or_(*fitting)]
 
 
 def _texts(value: Any) -> list[str]:

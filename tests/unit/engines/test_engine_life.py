@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -11,7 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 from safetensors.numpy import save_file
+from tests.processes import family
 
+from qianfan_platform.engines import survivors
 from qianfan_platform.engines.child import Child
 from qianfan_platform.engines.llamacpp import pack
 from qianfan_platform.engines.llamacpp.engine import LlamaCppEngine
@@ -88,6 +95,56 @@ def test_a_process_that_is_stopped_does_not_stir_and_one_that_works_does(run) ->
         run(child.stop())
 
 
+@pytest.mark.parametrize(("line", "what"), [(b"stop\n", "was stopped"), (b"mute\n", "did not compute")])
+def test_a_process_that_hangs_while_it_starts_is_given_up(run, monkeypatch, line, what) -> None:
+    """Long before the time that loading may take: requests wait for it. It does not stay behind."""
+    monkeypatch.setattr("qianfan_platform.engines.child.HELD_S", 0.3)
+    monkeypatch.setattr("qianfan_platform.engines.child.SILENT_S", 0.8)
+    before = {process.pid for process in family(SLEEPER)}
+    with pytest.raises(EngineFailed, match=f"the process {what} while it loaded a sleeper"):
+        run(asyncio.wait_for(Child.start(SLEEPER, line, "a sleeper", timeout_s=300), 10))
+    assert {process.pid for process in family(SLEEPER)} <= before
+
+
+def test_a_start_that_is_given_up_at_once_leaves_no_process(run) -> None:
+    """Cancelled while the process is made: it is ended as soon as it is there."""
+    before = {process.pid for process in family(SLEEPER)}
+
+    async def give_up() -> None:
+        start = asyncio.ensure_future(Child.start(SLEEPER, b"\n", "a sleeper", timeout_s=30))
+        await asyncio.sleep(0)
+        start.cancel()
+        await asyncio.gather(start, return_exceptions=True)
+        assert start.cancelled()
+        await asyncio.sleep(0.2)  # it may be made only now
+        while {process.pid for process in family(SLEEPER)} - before:
+            await asyncio.sleep(0.02)
+
+    run(asyncio.wait_for(give_up(), 5))
+
+
+def test_what_an_earlier_server_left_is_ended_and_nothing_else() -> None:
+    """Engines of the same data folder that are older than the server, be they stopped."""
+
+    def an_engine(data: str) -> psutil.Popen:
+        command = [sys.executable, "-m", "qianfan_platform.engines.encoder.server"]
+        return psutil.Popen(command, stdin=subprocess.PIPE, env={**os.environ, survivors.MARK: data})
+
+    with an_engine("/data/mine") as left, an_engine("/data/other") as other:
+        try:
+            left.suspend()
+            assert survivors.end_survivors("/data/mine", left.create_time()) == [], (
+                "what is younger is its own"
+            )
+            assert survivors.end_survivors("/data/mine", time.time() + 1) == [left.pid]
+            assert left.wait(5) == -signal.SIGKILL
+            assert other.is_running()
+        finally:
+            for one in (left, other):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
+
+
 def test_an_engine_shows_life_while_idle_and_while_it_answers(engine, run) -> None:
     """Cheaply, and behind nobody's request."""
 
@@ -98,3 +155,11 @@ def test_an_engine_shows_life_while_idle_and_while_it_answers(engine, run) -> No
         await answer
 
     run(look())
+
+
+def test_callers_are_told_the_names_of_files_and_not_where_they_lie() -> None:
+    """Addresses and words with a slash are no folders."""
+    failed = EngineFailed(
+        "lost '/srv/data/files/x/adapter.gguf' of http://127.0.0.1:80/v1/m; tokens/s and/or"
+    )
+    assert failed.told == "lost 'adapter.gguf' of http://127.0.0.1:80/v1/m; tokens/s and/or"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from qianfan.contract.errors import UNAVAILABLE, Fault
+from qianfan.contract.errors import BUSY, UNAVAILABLE, Fault
 from qianfan_platform.catalogue.catalogue import Catalogue
 from qianfan_platform.catalogue.weights import Weights
 from qianfan_platform.engines.echo import EchoEngine
@@ -26,17 +26,34 @@ HI = [{"role": "user", "content": "hi"}]
 ECHO = Want("echo")
 
 
+class Hanging(EchoEngine):
+    """An echo that can be told to hang: it does not stir, and a probe waits for ever."""
+
+    hangs = False
+
+    async def stirs(self, timeout_s: float) -> None:
+        await super().stirs(timeout_s)
+        if self.hangs:
+            raise EngineFailed("it does not stir")
+
+    async def health(self, timeout_s: float = 10.0) -> None:
+        if self.hangs:
+            await asyncio.Event().wait()
+
+
 @dataclass
 class Works:
-    """Starts echo engines, and remembers them. broken: none starts."""
+    """Starts echo engines, and remembers them. broken: none starts. slow_s: a start takes so long."""
 
-    made: list[EchoEngine] = field(default_factory=list)
+    made: list[Hanging] = field(default_factory=list)
     broken: bool = False
+    slow_s: float = 0.0
 
     async def start(self, spec: EngineSpec) -> EchoEngine:
         if self.broken:
             raise EngineFailed("out of steam")
-        engine = EchoEngine(spec)
+        await asyncio.sleep(self.slow_s)
+        engine = Hanging(spec)
         self.made.append(engine)
         return engine
 
@@ -132,6 +149,67 @@ def test_who_waits_for_an_engine_that_dies_is_answered_by_the_next(tmp_path: Pat
     with_fleet(tmp_path, work)
 
 
+@pytest.mark.parametrize("goes", ["replaced", "no longer needed"])
+def test_an_engine_out_of_rotation_is_watched_until_its_last_request_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, goes: str
+) -> None:
+    """Who is still answered there would wait for ever when it hangs."""
+    monkeypatch.setattr(fleets, "WATCH_S", 0.02)
+    monkeypatch.setattr(fleets, "GRACE_S", 0.0)
+    one, two = (Want("echo", an_adapter(tmp_path, name)) for name in ("one", "two"))
+
+    async def work(fleet: Fleet, works: Works) -> None:
+        fleet.keep({one: 1})
+        async with fleet.use(one) as (engine, _):
+            if goes == "replaced":
+                assert await ask(fleet, two) == "two"
+            else:
+                fleet.keep({})
+                await until(lambda: not fleet.load())
+            await asyncio.sleep(0.1)
+            assert engine.alive(), "who is answered is answered to the end"
+            works.made[0].hangs = True
+            await until(lambda: not engine.alive())
+        assert await ask(fleet, one) == "one"
+
+    with_fleet(tmp_path, work)
+
+
+def test_an_engine_that_is_doubted_is_watched_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probe may take ten seconds; an engine that hangs leaves sooner."""
+    monkeypatch.setattr(fleets, "WATCH_S", 0.02)
+
+    async def work(fleet: Fleet, works: Works) -> None:
+        live = await fleet.enter(ECHO, 0)
+        works.made[0].hangs = True
+        fleet.doubt(live)
+        fleet.doubt(live)
+        await until(lambda: not works.made[0].alive(), seconds=2)
+        fleet.leave(live)
+        assert await ask(fleet, ECHO) == "hi"
+
+    with_fleet(tmp_path, work)
+
+
+def test_a_request_does_not_wait_for_ever_for_an_engine_that_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told to come again; the start goes on, and a service that is deployed waits for its end."""
+    monkeypatch.setattr(fleets, "START_WAIT_S", 0.05)
+
+    async def work(fleet: Fleet, works: Works) -> None:
+        works.slow_s = 0.3
+        deployed = asyncio.create_task(fleet.bring(ECHO))
+        with pytest.raises(Fault, match="still being started") as told:
+            await ask(fleet, ECHO)
+        assert told.value.row is BUSY
+        await deployed
+        assert await ask(fleet, ECHO) == "hi"
+        assert len(works.made) == 1
+
+    with_fleet(tmp_path, work)
+
+
 def test_an_engine_that_dies_again_and_again_is_broken_until_it_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +277,27 @@ def test_what_no_service_needs_any_more_is_freed(tmp_path: Path, monkeypatch: py
     with_fleet(tmp_path, work)
 
 
+@pytest.mark.parametrize("spoilt", [False, True])
+def test_what_services_need_on_one_base_comes_up_with_one_start(tmp_path: Path, spoilt: bool) -> None:
+    """As after a restart. One that no engine takes keeps none of the others down."""
+    wants = [Want("echo", an_adapter(tmp_path, name)) for name in ("one", "two", "three")]
+    if spoilt:
+        (tmp_path / "three.json").write_text("no adapter")
+
+    async def work(fleet: Fleet, works: Works) -> None:
+        fleet.keep(dict.fromkeys(wants, 1))
+        assert [await ask(fleet, want) for want in wants[:2]] == ["one", "two"]
+        assert len(works.made) == (2 if spoilt else 1)
+        if spoilt:
+            with pytest.raises(Fault, match="did not start"):
+                await ask(fleet, wants[2])
+        else:
+            assert await ask(fleet, wants[2]) == "three"
+            assert len(works.made) == 1
+
+    with_fleet(tmp_path, work)
+
+
 def test_many_who_come_at_once_share_one_start(tmp_path: Path) -> None:
     """And the start goes on when the first of them leaves."""
 
@@ -214,15 +313,43 @@ def test_many_who_come_at_once_share_one_start(tmp_path: Path) -> None:
     with_fleet(tmp_path, work)
 
 
-def test_an_adapter_whose_file_is_gone_does_not_keep_the_others_down(tmp_path: Path) -> None:
-    """After a death the engine comes back with those that are there."""
+def test_weights_of_a_service_alone_are_freed_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that was trained as a whole leaves with its last service; the platform's own models stay."""
+    monkeypatch.setattr(fleets, "WATCH_S", 0.02)
+    monkeypatch.setattr(fleets, "GRACE_S", 0.0)
+    whole = Want("echo", whole=tmp_path / "whole.gguf")
+
+    async def work(fleet: Fleet, works: Works) -> None:
+        fleet.keep({whole: 2})
+        await fleet.bring(whole, 2)
+        assert await ask(fleet, ECHO) == "hi"
+        await until(lambda: works.alive == 3)
+        fleet.keep({})
+        await until(lambda: works.alive == 1)
+        assert await ask(fleet, ECHO) == "hi"
+        assert len(works.made) == 3
+
+    with_fleet(tmp_path, work)
+
+
+@pytest.mark.parametrize("what", ["gone", "damaged"])
+def test_an_adapter_whose_file_is_lost_does_not_keep_the_others_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """After a death the engine comes back with those that are well."""
+    monkeypatch.setattr("qianfan_platform.serving.restarts.PAUSES_S", (0.0,))
     one, two = (Want("echo", an_adapter(tmp_path, name)) for name in ("one", "two"))
 
     async def work(fleet: Fleet, works: Works) -> None:
         for want in (one, two):
             await fleet.bring(want)
         assert one.adapter is not None
-        one.adapter.path.unlink()
+        if what == "gone":
+            one.adapter.path.unlink()
+        else:
+            one.adapter.path.write_text("no adapter")
         works.made[-1].kill()
         await until(lambda: works.alive == 1)
         assert await ask(fleet, two) == "two"

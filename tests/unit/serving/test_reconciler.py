@@ -26,14 +26,16 @@ OWNER = 1
 
 
 class Works:
-    """Starts echo engines. broken: none starts any more."""
+    """Starts echo engines. broken: none starts any more. failures: so many starts come to nothing first."""
 
-    def __init__(self) -> None:
+    def __init__(self, failures: int = 0) -> None:
         self.made: list[EchoEngine] = []
         self.broken = False
+        self.failures = failures
 
     async def start(self, spec: EngineSpec) -> EchoEngine:
-        if self.broken:
+        self.failures -= 1
+        if self.broken or self.failures >= 0:
             raise EngineFailed("out of steam")
         self.made.append(EchoEngine(spec))
         return self.made[-1]
@@ -52,9 +54,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qianfan_platform.serving.restarts.PAUSES_S", (0.0,) * 6 + (0.05,))
 
 
-def with_server(data: Path, work: Callable[[Platform, Works], Coroutine[Any, Any, None]]) -> None:
+def with_server(
+    data: Path, work: Callable[[Platform, Works], Coroutine[Any, Any, None]], failures: int = 0
+) -> None:
     async def run() -> None:
-        works = Works()
+        works = Works(failures)
         async with running(Settings(data=data)) as server:
             server.platform.fleet._start = works.start
             await work(server.platform, works)
@@ -161,6 +165,50 @@ def test_services_come_up_with_the_server_before_anybody_asks(tmp_path: Path) ->
     with_server(tmp_path / "data", second)
 
 
+def test_one_start_that_comes_to_nothing_is_no_failure_of_a_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine may be killed while it starts: it is tried again soon, and only then said, with the reason."""
+    monkeypatch.setattr("qianfan_platform.serving.reconciler.AGAIN_S", (0.05,))
+    idents: list[int] = []
+
+    async def first(platform: Platform, works: Works) -> None:
+        service = await create(platform, await version(platform, tmp_path, '{"*": "up"}'))
+        await becomes(platform, service.id, "Done")
+        idents.append(service.id)
+
+    async def second(platform: Platform, works: Works) -> None:
+        while not works.alive:
+            assert (await look(platform, idents[0])).status == "Done"
+            await asyncio.sleep(0.01)
+        assert await said(platform, await look(platform, idents[0])) == "up"
+
+    async def third(platform: Platform, works: Works) -> None:
+        assert "out of steam" in (await becomes(platform, idents[0], "Failed")).reason
+        assert (await becomes(platform, idents[0], "Done")).reason == ""
+
+    with_server(tmp_path / "data", first)
+    with_server(tmp_path / "data", second, failures=1)
+    with_server(tmp_path / "data", third, failures=3)
+
+
+def test_one_start_that_comes_to_nothing_is_no_failure_of_a_deployment(tmp_path: Path) -> None:
+    """Nor of an update: it is begun once more."""
+
+    async def work(platform: Platform, works: Works) -> None:
+        service = await create(platform, await version(platform, tmp_path, '{"*": "old"}'))
+        assert (await becomes(platform, service.id, "Done")).reason == ""
+        works.failures = 1
+        better = await version(platform, tmp_path, '{"*": "new"}')
+        async with platform.store.transaction() as tx:
+            await deployments.modify(platform, tx, OWNER, service.id, version=better.id)
+        while (now := await look(platform, service.id)).update_status == deployments.UPDATING:
+            await asyncio.sleep(0.01)
+        assert (now.update_status, now.version_id) == ("", better.id)
+
+    with_server(tmp_path / "data", work, failures=1)
+
+
 def test_a_deployment_that_fails_leaves_nothing(tmp_path: Path) -> None:
     """No engine, no adapter; the service says why; what serves stays true, and the version may be deleted."""
 
@@ -205,6 +253,25 @@ def test_an_update_that_cannot_be_leaves_the_old_version_answering(tmp_path: Pat
         assert await said(platform, service) == "new"
         assert [await serving(platform, one) for one in (good, bad, better)] == [0, 0, 1]
         await until(lambda: [len(engine.spec.adapters) for engine in works.alive] == [1])
+
+    with_server(tmp_path / "data", work)
+
+
+def test_a_service_is_well_while_the_version_that_is_to_follow_is_not(tmp_path: Path) -> None:
+    """Its package is gone: that is the update's failure, and the old version answers on."""
+
+    async def work(platform: Platform, works: Works) -> None:
+        service = await create(platform, await version(platform, tmp_path, '{"*": "old"}'))
+        await becomes(platform, service.id, "Done")
+        gone = await version(platform, tmp_path, '{"*": "new"}')
+        async with platform.store.transaction() as tx:
+            (await tx.one(ModelVersion, gone.id)).package_file = None
+            (await tx.one(Service, service.id)).next_version_id = gone.id
+            tx.after_commit(platform.fleet.tell_changed)
+        for _ in range(30):
+            await asyncio.sleep(0.01)
+            assert (await look(platform, service.id)).status == "Done"
+            assert await said(platform, service) == "old"
 
     with_server(tmp_path / "data", work)
 
