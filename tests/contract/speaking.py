@@ -97,7 +97,7 @@ class Speaker:
         made = self.v1("dataset/create", name=name, projectType=project, templateType=template, dataType=4, versionId=1,
                        storageType="sysBos")  # fmt: skip
         lines = "".join((row if template == 40100 else json.dumps(row)) + "\n" for row in rows)
-        path = self._file(lines.encode())
+        path = self.file(lines.encode())
         ident = made["datasetId"]
         self.v1("dataset/import", datasetId=ident, annotated=True, importFrom=1, files=[path])
         info = self._until(ident, lambda info: info["importStatus"] != 1)
@@ -111,7 +111,7 @@ class Speaker:
             lambda: self.v1("dataset/info", datasetId=ident)["versionInfo"], done, f"dataset {ident}"
         )
 
-    def _file(self, raw: bytes) -> str:
+    def file(self, raw: bytes) -> str:
         """This platform's own way in; published clients upload to object stores."""
         environment = self.platform.environment
         where = urlsplit(environment["QIANFAN_CONSOLE_API_BASE_URL"])

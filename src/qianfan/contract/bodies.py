@@ -9,10 +9,29 @@ from typing import Annotated, Any, Literal, NotRequired
 from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
-Id = int | str  # `7`, `"7"` or `"ds-…"`: either is taken wherever an id is
+
+class _NoTruth:
+    """Of an id: `true` is not the number 1. pydantic asks for this on the platform; the SDK never calls it."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core.core_schema import no_info_before_validator_function
+
+        return no_info_before_validator_function(_not_truth, handler(source))
+
+
+def _not_truth(value: Any) -> Any:
+    if isinstance(value, bool):
+        from pydantic_core import PydanticCustomError
+
+        raise PydanticCustomError("id", "an id is a number or a text")
+    return value
+
+
+Id = Annotated[int | str, _NoTruth()]  # `7`, `"7"` or `"ds-…"`: either is taken wherever an id is
 Name = Annotated[str, Len(1, 100)]
 Text = Annotated[str, Len(0, 500)]
 Word = Annotated[str, Len(0, 100)]  # one of the platform's names, such as a train type
+InStore = Annotated[str, Len(0, 2048)]  # `bos:/bucket/folder`
 
 
 class CreateTask(TypedDict):
@@ -29,8 +48,8 @@ class TrainsetItem(TypedDict):
 
     type: Literal[1, 2]
     id: NotRequired[Id]
-    bosPath: NotRequired[str]
-    versionBosUri: NotRequired[str]
+    bosPath: NotRequired[InStore]
+    versionBosUri: NotRequired[InStore]
     samplingRate: NotRequired[float]
 
 
@@ -81,14 +100,14 @@ class V2DatasetVersion(TypedDict):
     """samplingRate: 0.01–10 times the records of this dataset; default 1."""
 
     versionId: NotRequired[Id]
-    versionBosUri: NotRequired[str]
+    versionBosUri: NotRequired[InStore]
     samplingRate: NotRequired[float]
 
 
 class V2DatasetConfig(TypedDict):
     """splitRatio: percent held out, 0–50."""
 
-    sourceType: str
+    sourceType: Word
     versions: Annotated[list[V2DatasetVersion], Len(1, 100)]
     splitRatio: NotRequired[Annotated[float, Ge(0), Le(50)]]
     corpusProportion: NotRequired[Word]
@@ -134,7 +153,7 @@ class LedgerPage(TypedDict):
     taskId: Id
     marker: NotRequired[Id]
     maxKeys: NotRequired[Annotated[int, Ge(1)]]
-    what: NotRequired[Literal["kept", "truncated", "split", "dropped"]]
+    what: NotRequired[Literal["kept", "truncated", "split", "dropped", "refused"]]
 
 
 class SampleRef(TypedDict):

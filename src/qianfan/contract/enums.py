@@ -262,6 +262,12 @@ class TrainMode(str, Enum):
     PostPretrain = "PostPretrain"
     DPO = "DPO"
 
+    @classmethod
+    def _missing_(cls, value: object) -> TrainMode | None:
+        """The documentation itself writes PostPreTrain beside PostPretrain: any case is taken."""
+        said = str(value).lower()
+        return next((mode for mode in cls if mode.value.lower() == said), None)
+
 
 class TrainParameterScale(str, Enum):
     """Tuning method in the words of the V2 interface; `PeftType` has those of V1."""

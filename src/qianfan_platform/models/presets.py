@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from qianfan.contract.bodies import Id
+from qianfan.contract.errors import NOT_FOUND, Fault
 from qianfan.contract.ids import ALPHABET, as_number
 from qianfan_platform.catalogue.catalogue import Catalogue, Kind, Served
 
@@ -93,6 +94,17 @@ def find(catalogue: Catalogue, ident: Id) -> Preset | None:
 def named(catalogue: Catalogue, name: str) -> Preset | None:
     """The preset that is called so, in any case."""
     return next((one for one in all_of(catalogue) if one.name.lower() == name.lower()), None)
+
+
+def must_be_own(catalogue: Catalogue, *idents: Id | None) -> None:
+    """Raises Fault when one of these ids of models or versions is that of a preset: it is nobody's to change."""
+    for ident in idents:
+        if ident is not None and (preset := find(catalogue, ident)) is not None:
+            raise Fault(
+                NOT_FOUND,
+                f"{ident} is {preset.name}, a model of the platform itself, not of this account",
+                f'it answers as model="{preset.name}" without being deployed, and is neither changed nor deleted',
+            )
 
 
 def matching(catalogue: Catalogue, wish: Mapping[str, Any], types: Sequence[int]) -> list[Preset]:

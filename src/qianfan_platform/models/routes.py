@@ -41,6 +41,7 @@ async def version_detail(call: Call) -> Any:
 @router.v1(routes.MODEL_PUBLISH, bodies.PublishModel)
 async def publish(call: Call) -> Any:
     catalogue = call.platform.catalogue
+    presets.must_be_own(catalogue, None if call.body["isNewModel"] else call.body.get("modelId"))
     model, version = await operations.publish(catalogue, call.tx, call.owner, call.body)  # type: ignore[arg-type]
     return {
         "modelId": model.id,
@@ -79,12 +80,14 @@ async def preset_list(call: Call) -> Any:
 
 @router.v1(routes.MODEL_BATCH_DELETE, bodies.DeleteModels)
 async def batch_delete(call: Call) -> Any:
+    presets.must_be_own(call.platform.catalogue, *call.body["modelIDs"])
     await operations.delete_models(call.tx, call.owner, call.body["modelIDs"])
     return {}
 
 
 @router.v1(routes.MODEL_VERSION_BATCH_DELETE, bodies.DeleteVersions)
 async def batch_delete_versions(call: Call) -> Any:
+    presets.must_be_own(call.platform.catalogue, *call.body["modelVersionIds"])
     await operations.delete_versions(call.tx, call.owner, call.body["modelVersionIds"])
     return {}
 

@@ -112,7 +112,9 @@ async def describe_set(call: Call) -> Any:
 
 @router.v2(routes.MODEL_V2_DELETE_SET, bodies.ModelSetRef)
 async def delete_set(call: Call) -> Any:
-    await operations.delete_models(call.tx, call.owner, [_required_set(call)])
+    ident = _required_set(call)
+    presets.must_be_own(call.platform.catalogue, ident)
+    await operations.delete_models(call.tx, call.owner, [ident])
     return {}
 
 
@@ -120,6 +122,7 @@ async def delete_set(call: Call) -> Any:
 async def create_model(call: Call) -> Any:
     """Add a model to a set: Train, of a run, or Import, of uploaded files or a hub."""
     body = call.body
+    presets.must_be_own(call.platform.catalogue, body["modelSetId"])
     owner_set = await operations.get(call.tx, call.owner, body["modelSetId"])
     description = body.get("description", "")
     if body["sourceType"] == "Train":
@@ -161,6 +164,7 @@ async def describe_model(call: Call) -> Any:
 
 @router.v2(routes.MODEL_V2_DELETE, bodies.ModelRef)
 async def delete_model(call: Call) -> Any:
+    presets.must_be_own(call.platform.catalogue, call.body["modelId"])
     await operations.delete_versions(call.tx, call.owner, [call.body["modelId"]])
     return {}
 
@@ -168,6 +172,7 @@ async def delete_model(call: Call) -> Any:
 @router.v2(routes.MODEL_V2_EXPORT, bodies.ExportModel)
 async def start_export(call: Call) -> Any:
     """Write a model out as safetensors, GGUF or for Ollama; DescribeModelExportTask tells how it goes."""
+    presets.must_be_own(call.platform.catalogue, call.body["modelId"])
     row = await operations.start_export(
         call.platform, call.tx, call.owner, call.body["modelId"], call.body  # type: ignore[arg-type]
     )  # fmt: skip
@@ -180,6 +185,7 @@ async def describe_export(call: Call) -> Any:
     if "exportTaskId" in call.body:
         row = await operations.export(call.tx, call.owner, call.body["exportTaskId"])
     elif "modelId" in call.body:
+        presets.must_be_own(call.platform.catalogue, call.body["modelId"])
         row = await operations.newest_export(call.tx, call.owner, call.body["modelId"])
     else:
         raise Fault(CONSOLE_PARAMETER, "neither exportTaskId nor modelId was sent", "send one of them")

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from qianfan.contract.enums import DataProjectType, DataTemplateType, ModelSource, ModelSourceType, ModelState
 from qianfan.contract.times import china, plain
+from qianfan_platform.accounts.operations import account_name
 from qianfan_platform.catalogue.catalogue import Catalogue
 from qianfan_platform.web import Call
 
@@ -112,7 +113,7 @@ async def model(call: Call, row: Model) -> dict[str, Any]:
         "source": ModelSource.UserCreate.value,
         "modelType": row.model_type,
         "createUserId": row.owner_id,
-        "createUser": "",
+        "createUser": await account_name(call.tx, row.owner_id),
         "createTime": china(row.created_at),
         "modifyTime": china(row.modified_at),
         "description": row.description,

@@ -232,9 +232,8 @@ async def _unknown(request: Request, error: Exception) -> Response:
     path, request_id = request.url.path, exchange_of(request.scope).request_id
     family = family_of(path)
     if isinstance(error, HTTPException) and error.status_code == 405:
-        fault = Fault(
-            WRONG_METHOD, f"{request.method} is not supported on {path[:200]}", "use another method"
-        )
+        allowed = (error.headers or {}).get("Allow", "another method")
+        fault = Fault(WRONG_METHOD, f"{request.method} is not supported on {path[:200]}", f"use {allowed}")
     elif family == "inference":
         fault = Fault(UNSUPPORTED_METHOD)
     elif path in ELSEWHERE:

@@ -107,6 +107,23 @@ def test_a_name_that_is_nowhere_is_an_error(server: Loopback, iam: Any, is_async
     assert paths(server) == [LIST]
 
 
+def test_of_services_with_one_name_the_newest_that_answers_is_asked() -> None:
+    """The list has the newest first; your own come before those of the platform, also when they are stopped."""
+
+    def own(name: str, endpoint: str, status: str) -> dict[str, Any]:
+        return {**service(name, "chat", endpoint), "versionList": [{"serviceStatus": status}]}
+
+    custom = [
+        own("Bot", "deploying", "Deploying"),
+        own("bot", "newest", "Done"),
+        own("bot", "oldest", "Done"),
+        own("away", "mine", "Stopped"),
+    ]
+    common = [service("bot", "chat", "preset"), service("away", "chat", "preset")]
+    found = read({"result": {"common": common, "custom": custom}})["chat"]
+    assert found == {"bot": ("bot", "/chat/newest"), "away": ("away", "/chat/mine")}
+
+
 def test_with_an_api_key_pair_no_list_is_asked(server: Loopback, settings: Any) -> None:
     """The table alone counts, as it always did."""
     with pytest.raises(InvalidArgumentError):

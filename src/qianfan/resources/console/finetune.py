@@ -37,7 +37,8 @@ class FineTune:
         ) -> Call:
             """Create a container for runs. Its id is at `result.jobId`.
 
-            model: the base, e.g. "ERNIE-Speed". train_mode: "SFT" or "PostPretrain"."""
+            model: the base, e.g. "ERNIE-Speed". train_mode: "SFT", "PostPretrain" or "DPO", in any case.
+            parameterScale and hyperParameterConfig among the keywords hold for runs that say nothing of their own."""
             if not isinstance(train_mode, str):
                 raise TypeError(f"train_mode must be a text or a TrainMode, not {type(train_mode).__name__}")
             return Call(
@@ -99,7 +100,7 @@ class FineTune:
         ) -> Call:
             """List containers, newest first: `result.jobList`, `result.pageInfo`.
 
-            train_model: despite its name a train mode, e.g. "SFT"; train_mode is taken, too. marker:
+            train_model: despite its name a train mode, e.g. "SFT"; train_mode is taken, too. marker, text or int:
             `pageInfo.nextMarker` of the page before. max_keys: 1 to 100. model: only this one's, as a keyword."""
             body = {
                 "trainModel": train_mode or train_model,
@@ -124,7 +125,10 @@ class FineTune:
 
         @console_call
         def task_detail(cls, /, task_id: str, **kwargs: Any) -> Call:
-            """One run: `result.runStatus`, `result.runProgress` such as "37%", `result.metrics`."""
+            """One run: `result.runStatus`, `result.runProgress` such as "37%", `result.checkpointList`.
+
+            Of this platform: `result.progressDetail`, where the run stands, what it waits for and what it was told.
+            Of the cloud: `result.metrics`, BLEU and ROUGE as texts."""
             return Call(routes.FINETUNE_V2_TASK_DETAIL, {**kwargs, "taskId": task_id})
 
         @console_call
@@ -167,7 +171,7 @@ class FineTune:
             """What became of every sample of a run: `result.samples`, `result.pageInfo`, `result.ledger`.
 
             marker: the sample to begin with. max_keys: 1 to 1000. what: only those that were "kept",
-            "truncated", "split" or "dropped". Of this platform only."""
+            "truncated", "split", "dropped" or "refused". Of this platform only."""
             body = {**kwargs, "taskId": task_id, "marker": marker, "maxKeys": max_keys, "what": what}
             return Call(routes.FINETUNE_V2_TASK_LEDGER, body)
 

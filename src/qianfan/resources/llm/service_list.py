@@ -73,11 +73,11 @@ class ServiceLists:
 
 
 def read(body: Mapping[str, Any]) -> dict[str, dict[str, tuple[str, str]]]:
-    """Services of an answer by kind and name; your own ones win over those of the platform."""
+    """Services of an answer by kind and name. Of one name counts the first that answers, your own before others."""
     result = body.get("result")
     rows = result if isinstance(result, Mapping) else {}
     found: dict[str, dict[str, tuple[str, str]]] = {}
-    for row in [*(rows.get("common") or ()), *(rows.get("custom") or ())]:
+    for row in [*sorted(rows.get("custom") or (), key=_is_away), *(rows.get("common") or ())]:
         name, url = row.get("name"), row.get("url")
         if not isinstance(name, str) or not isinstance(url, str) or not name or not url:
             continue
@@ -86,8 +86,14 @@ def read(body: Mapping[str, Any]) -> dict[str, dict[str, tuple[str, str]]]:
         if not mark or not endpoint:  # only the end of the address: the type says the rest
             kind, endpoint = str(row.get("apiType") or ""), url.rstrip("/").rpartition("/")[2]
         if kind and endpoint:
-            found.setdefault(kind, {})[name.lower()] = (name, f"/{kind}/{endpoint}")
+            found.setdefault(kind, {}).setdefault(name.lower(), (name, f"/{kind}/{endpoint}"))
     return found
+
+
+def _is_away(row: Mapping[str, Any]) -> bool:
+    """Whether a service says that it does not answer now: it is stopped, failed, or not there yet."""
+    versions = row.get("versionList") or ()
+    return bool(versions) and all(version.get("serviceStatus") not in (None, "Done") for version in versions)
 
 
 LISTS: Final = ServiceLists()  # of this process
