@@ -375,7 +375,11 @@ def test_an_import_answers_and_can_be_exported_again(tmp_path: Path, platform: E
     assert (version["state"], version["sourceType"]) == ("Ready", "Import")
     assert version["lineage"]["origin"]["names"]
     ident = version["modelVersionIdStr"]
+    narrow = cli(
+        "model", "export", ident, "--format", "gguf", "--dtype", "q8_0", "--out", str(tmp_path / "q8")
+    )
     told = cli("model", "export", ident, "--format", "gguf", "--out", str(tmp_path / "out"))
+    assert (narrow["dtype"], told["dtype"]) == ("q8_0", "")
     assert told["proof"]["mean_difference"] <= told["proof"]["bound"]
     assert cli("model", "show", ident)["modelVersionIdStr"] == ident
     service = Service.create(

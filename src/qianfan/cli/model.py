@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 from qianfan.errors import InternalError
 
 from . import gate, options
+from .model_files import chosen, progress, uploaded
 from .output import emit, note, show_table
 
 nouns = typer.Typer(help="Your models: publish, look, export, import, delete.", no_args_is_help=True)
@@ -21,8 +21,6 @@ Version = Annotated[str, typer.Argument(help="A model version: a number, or amv-
 Wait = Annotated[float, typer.Option("--timeout", help="Seconds to wait.", min=1)]
 WAIT_S: Final = 3600.0
 LOOK_S: Final = 0.3
-TAKEN: Final = (".safetensors", ".json", ".jinja", ".txt", ".model")
-NEEDED: Final = ("config.json", "tokenizer.json")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -184,7 +182,7 @@ def import_weights(
     source: Annotated[
         str,
         typer.Argument(
-            help="A folder of safetensors, a .gguf file, hf:REPO@COMMIT, or modelscope:REPO#FILE."
+            help="A folder of safetensors, a .gguf file, hf:REPO[@COMMIT], or modelscope:REPO#FILE."
         ),
     ],
     name: Annotated[str, typer.Option(help="Of the model.")],
@@ -203,8 +201,8 @@ def import_weights(
     if source.startswith(("hf:", "modelscope:")):
         meta: dict[str, Any] = {"source": source, "kind": kind, **({"sha256": sha256} if sha256 else {})}
     else:
-        files = _chosen(Path(source).expanduser())
-        meta = {"files": _uploaded(files), "kind": kind}
+        files = chosen(Path(source).expanduser())
+        meta = {"files": uploaded(files), "kind": kind}
     model = Model.V2.create_custom_model_set(name)["result"]["modelSetId"]
     try:
         made = Model.V2.create_custom_model(model, "Import", import_meta=meta)["result"]["modelId"]
@@ -212,40 +210,6 @@ def import_weights(
         Model.V2.delete_model_set(model)  # nothing came of it
         raise
     _finish(made, timeout, json)
-
-
-def _chosen(path: Path) -> list[Path]:
-    """The files of a model at `path`. Raises BadParameter, before anything is sent."""
-    if path.is_file():
-        if path.suffix.lower() != ".gguf":
-            raise typer.BadParameter(f"{path.name} is no GGUF file; of safetensors give their folder")
-        return [path]
-    if not path.is_dir():
-        raise typer.BadParameter(f"there is no file or folder {path}")
-    there = [file for file in sorted(path.iterdir()) if file.is_file() and not file.name.startswith(".")]
-    weights = [file for file in there if file.suffix == ".safetensors"]
-    if not weights:
-        pickles = [file.name for file in there if file.suffix in (".bin", ".pt", ".pth", ".ckpt")]
-        raise typer.BadParameter(
-            f"{path} holds no safetensors"
-            + (f", only {pickles[0]}, which may hold code: convert it first" if pickles else "")
-        )
-    absent = [name for name in NEEDED if not (path / name).is_file()]
-    if absent:
-        raise typer.BadParameter(f"{path} holds no {' and no '.join(absent)}")
-    return [file for file in there if file.suffix in TAKEN]
-
-
-def _uploaded(files: list[Path]) -> list[dict[str, str]]:
-    """Send files one by one; [{name, path}] as the import takes them."""
-    from qianfan.resources.console.files import Files
-
-    done: list[dict[str, str]] = []
-    with _progress("uploading", sum(file.stat().st_size for file in files)) as advance:
-        for file in files:
-            done.append({"name": file.name, "path": Files.upload(file)["result"]["path"]})
-            advance(file.stat().st_size)
-    return done
 
 
 @nouns.command("export")
@@ -282,7 +246,7 @@ def export(
     if row["status"] != "succeeded":
         raise InternalError(f"the export failed: {row['failedReason']}")
     out.mkdir(parents=True, exist_ok=True)
-    with _progress("downloading", sum(file["size"] for file in row["files"])) as advance:
+    with progress("downloading", sum(file["size"] for file in row["files"])) as advance:
         for file in row["files"]:
             target = out / Path(file["name"]).name
             fetch(file["downloadUrl"], target, size=file["size"], sha256=file["sha256"], on_bytes=advance)
@@ -297,14 +261,17 @@ def export(
 
 
 def _export_task(version: str, format: str, merged: bool, dtype: str | None) -> str:
-    """A finished or running export of the same kind goes on; else a new one."""
+    """A finished or running export of the same kind goes on; else a new one.
+
+    Which precision a GGUF file has that none was asked for, only the platform knows: that one is made anew."""
     from qianfan.errors import QianfanError
     from qianfan.resources import Model
 
     wish = {"format": format, "merged": merged, **({"dtype": dtype} if dtype else {})}
     try:
         last = Model.V2.describe_model_export_task(version)["result"]
-        if last["status"] != "failed" and all(last[key] == value for key, value in wish.items()):
+        known = dtype is not None or format == "safetensors"
+        if known and last["status"] != "failed" and all(last[key] == value for key, value in wish.items()):
             return str(last["exportTaskId"])
     except QianfanError:
         pass  # never exported, or the version is not there: starting one says so
@@ -363,22 +330,3 @@ def _look(look: Callable[[], Any], done: Callable[[Any], bool], text: str, timeo
                 raise InternalError(f"{text}: not done after {timeout:g} s; the platform goes on with it")
             time.sleep((found.get("progressDetail") or {}).get("pollAfter", LOOK_S))
     return found
-
-
-class _progress:
-    """A bar on standard error, where somebody sees it: `with _progress("uploading", total) as advance`."""
-
-    def __init__(self, text: str, total: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        self._bar = Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
-        self._task = self._bar.add_task(text, total=total)
-
-    def __enter__(self) -> Callable[[int], None]:
-        self._bar.start()
-        return lambda count: self._bar.advance(self._task, count)
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()

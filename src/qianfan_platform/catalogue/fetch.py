@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any, Final, Literal
 
 from qianfan_platform.catalogue.rows import Entry
+from qianfan_platform.catalogue.source import Source
 
 Step = Literal["waiting", "fetching", "checking", "unpacking", "building", "packing", "converting", "ready"]
 CHUNK: Final = 1024 * 1024  # bytes
@@ -246,26 +247,35 @@ def _same(entry: Entry, digest: str) -> None:
         )
 
 
+async def commit(source: Source) -> str:
+    """The commit that a repository of Hugging Face is at now. Raises WeightsFailed."""
+    return await _asked(["commit", source.place, source.version], str(source), source, "")
+
+
 async def _hub(entry: Entry, out: Path, tell: OnProgress) -> Path:
     """From Hugging Face or ModelScope, by a process that holds their library."""
     source = entry.source
     assert source is not None
+    tell(Progress("fetching", f"fetching {entry.name}"))
+    command = [source.kind, source.place, source.version, source.member, str(out)]
+    return Path(await _asked(command, entry.name, source, _instead(entry)))
+
+
+async def _asked(arguments: list[str], what: str, source: Source, advice: str) -> str:
+    """What the process that holds the library of a hub finishes with. Raises WeightsFailed."""
     library = {"hf": "huggingface_hub", "modelscope": "modelscope"}[source.kind]
     if find_spec(library) is None:
         raise WeightsFailed(
-            f"qianfan needs {library} to fetch {entry.name} from {source}.  pip install {library}\n{_instead(entry)}"
+            f"qianfan needs {library} to fetch {what} from {source}.  pip install {library}\n{advice}".rstrip()
         )
-    tell(Progress("fetching", f"fetching {entry.name}"))
-    command = [sys.executable, "-m", "qianfan_platform.catalogue.hub", source.kind, source.place]
-    command += [source.version, source.member, str(out)]
-    last = await told(command)
+    last = await told([sys.executable, "-m", "qianfan_platform.catalogue.hub", *arguments])
     if "finished" not in last:
         reason = last.get("failed") or "the process ended without a word"
         raise WeightsFailed(
-            f"the weights of {entry.name} could not be fetched. Tried: {source}; it said: "
-            f"{URL.sub('…', reason)}\n{_instead(entry)}"
+            f"the weights of {what} could not be fetched. Tried: {source}; it said: "
+            f"{URL.sub('…', reason)}\n{advice}".rstrip()
         )
-    return Path(last["finished"])
+    return str(last["finished"])
 
 
 async def told(command: list[str]) -> dict[str, Any]:
@@ -305,7 +315,7 @@ class _process:
         self._running = await asyncio.create_subprocess_exec(
             *self._command,
             env=self._env,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE,  # never written to: its end tells a child that we are gone
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             limit=CHUNK,
@@ -316,6 +326,8 @@ class _process:
         if exc[0] is not None and self._running.returncode is None:
             self._running.kill()
         code = await self._running.wait()
+        if self._running.stdin is not None:
+            self._running.stdin.close()
         if self._status is not None:
             self._status[0] = code
 

@@ -2,7 +2,9 @@
 
     python -m qianfan_platform.catalogue.hub KIND REPO VERSION MEMBER OUT
 
-KIND is hf or modelscope. With MEMBER: that file; its hash is checked by the caller. Without: every file of a
+    python -m qianfan_platform.catalogue.hub commit REPO VERSION
+
+KIND is hf or modelscope. `commit` finds the commit that a branch or tag, or the main branch, is at. With MEMBER: that file; its hash is checked by the caller. Without: every file of a
 Hugging Face commit that a model needs, each checked against the hash the commit names. The last line
 printed is {"finished": PATH} or {"failed": REASON}. No code and no pickles are fetched.
 """
@@ -19,6 +21,8 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from qianfan_platform.engines.orphans import die_with_parent
+
 WANTED: Final = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json")
 VOCABULARY: Final = (
     "tokenizer.json",
@@ -32,6 +36,7 @@ PICTURES: Final = ("preprocessor_config.json", "processor_config.json", "chat_te
 PIPELINE: Final = "model_index.json"  # of diffusers; its parts are folders
 PARTS: Final = (*PATTERNS, *PICTURES, "scheduler_config.json", "spiece.model")
 COPY: Final = re.compile(r"\.(fp16|bf16|non_ema|ema_only)[.-]")  # the same weights once more
+WHOLE: Final = "consolidated*"  # of a transformer: once more, under names of their own
 
 
 class Unverified(Exception):
@@ -61,7 +66,8 @@ def wanted(names: Sequence[str]) -> list[str]:
 
     Of a pipeline only its parts: neither whole checkpoints that lie beside them, nor a second copy of the weights."""
     if PIPELINE not in names:
-        return [name for name in names if "/" not in name and _named(name, (*PATTERNS, *PICTURES))]
+        flat = [name for name in names if "/" not in name and not fnmatch(name, WHOLE)]
+        return [name for name in flat if _named(name, (*PATTERNS, *PICTURES))]
     parts = [name for name in names if "/" in name and _named(name, PARTS) and not COPY.search(name)]
     return [PIPELINE, *parts]
 
@@ -98,9 +104,22 @@ def git_hash(path: Path) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def main(kind: str, repo: str, version: str, member: str, out: str) -> int:
+def commit(repo: str, version: str) -> str:
+    """The commit that a version of a repository is at. Raises whatever the hub's library raises, and Unverified."""
+    from huggingface_hub import HfApi
+
+    found = HfApi().model_info(repo, revision=version or None).sha
+    if not found:
+        raise Unverified("the hub names no commit")
+    return found
+
+
+def main(kind: str, repo: str, version: str, member: str = "", out: str = "") -> int:
     try:
-        done: dict[str, str] = {"finished": str(fetch(kind, repo, version, member, Path(out)))}
+        if kind == "commit":
+            done = {"finished": commit(repo, version)}
+        else:
+            done = {"finished": str(fetch(kind, repo, version, member, Path(out)))}
     except Exception as problem:
         done = {"failed": f"{type(problem).__name__}: {str(problem).splitlines()[0] if str(problem) else ''}"}
     print(json.dumps(done), flush=True)
@@ -108,4 +127,5 @@ def main(kind: str, repo: str, version: str, member: str, out: str) -> int:
 
 
 if __name__ == "__main__":
+    die_with_parent()
     sys.exit(main(*sys.argv[1:]))

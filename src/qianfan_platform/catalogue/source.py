@@ -37,8 +37,10 @@ class Source:
     member: str = ""
 
     @classmethod
-    def parse(cls, text: str, folder: Path) -> Source:
-        """From `kind:rest`; relative paths are taken from `folder`. Raises BadSource."""
+    def parse(cls, text: str, folder: Path, *, any_commit: bool = False) -> Source:
+        """From `kind:rest`; relative paths are taken from `folder`. Raises BadSource.
+
+        any_commit: a repository may be named without its commit, or by a branch or tag."""
         kind, _, rest = text.partition(":")
         shape = SHAPES.get(kind)
         if shape is None:
@@ -53,13 +55,19 @@ class Source:
             parts["place"] = _base(parts["place"], text)
         elif ".." in Path(parts["member"]).parts or Path(parts["member"]).is_absolute():
             raise BadSource(f"{text!r} names a file outside its package")
-        if kind == "hf" and not parts["member"] and not COMMIT.fullmatch(parts["version"]):
+        fixed = any_commit or COMMIT.fullmatch(parts["version"])
+        if kind == "hf" and not parts["member"] and not fixed:
             raise BadSource(
                 f"{text!r} needs a commit (40 hexadecimal digits after @), or a GGUF file after #"
             )
         if kind == "modelscope" and not parts["member"]:
             raise BadSource(f"{text!r} needs a GGUF file after #, whose sha256 can be checked")
         return cls(kind, **parts)  # type: ignore[arg-type]
+
+    @property
+    def moves(self) -> bool:
+        """True of a repository whose commit is not named: what it holds may change."""
+        return self.kind == "hf" and not self.member and not COMMIT.fullmatch(self.version)
 
     @property
     def needs_hash(self) -> bool:

@@ -16,7 +16,7 @@ from qianfan.contract.enums import ModelExportStatus
 from qianfan.contract.errors import Fault
 from qianfan.contract.lifecycle import MODEL_EXPORT
 from qianfan_platform.catalogue import fetch
-from qianfan_platform.catalogue.fetch import Progress
+from qianfan_platform.catalogue.fetch import Progress, WeightsFailed
 from qianfan_platform.catalogue.noise import Noise, noise
 from qianfan_platform.catalogue.rows import Entry
 from qianfan_platform.engines.llamacpp import header, merge, pack, widen
@@ -28,13 +28,15 @@ from qianfan_platform.store import Tx, utc_now
 from qianfan_platform.training import operations as training
 
 from . import ollama, operations, packages
-from .parity import LEAST, Packed, cases_in, prove
-from .steps import empty, result_of
+from .parity import Packed, cases_in, prove
+from .scratch import keep, linked, scratch
+from .steps import result_of
 from .tables import ModelExport, ModelVersion
 
 MODEL, ADAPTER, BASE = "model.gguf", "adapter.gguf", "base.gguf"
 OURS: Final = ("training.json", "parity.json")  # of a run's result; nobody else reads them
-EIGHT_BITS: Final = 0.2  # nats a token that eight bits may differ, at the least that is allowed
+SIXTEEN_BITS: Final = 0.05  # nats a token that another precision may differ, at the least that is allowed
+EIGHT_BITS: Final = 0.2
 ASKED_CONTEXT: Final = 2048  # tokens; of the engine that is asked how the template writes
 
 
@@ -80,8 +82,8 @@ async def write_out(step: Step, *, export_id: int) -> None:
         if row.status == ModelExportStatus.Creating.value:
             await tx.move(row, MODEL_EXPORT, ModelExportStatus.Running)
         version = await operations.version(tx, None, row.version_id)
-    folder = await step("write", _write, platform, row, version)
-    proof = await step("prove", _prove, platform, row, version, folder)
+    folder = await step("write", _write, step, row, version)
+    proof = await step("prove", _prove, step, row, version, folder)
     files = await step("list", _list, platform, folder)
     async with step.transaction(last=True) as tx:
         row = await operations.export(tx, None, export_id)
@@ -113,20 +115,23 @@ async def _parts(platform: Platform, row: ModelVersion) -> Parts:
     )
 
 
-async def _write(platform: Platform, export: ModelExport, row: ModelVersion) -> str:
+async def _write(step: Step, export: ModelExport, row: ModelVersion) -> str:
     """The folder of the export, as one blob."""
+    platform: Platform = step.platform
     parts = await _parts(platform, row)
-    out = await empty(platform.settings.work / f"export-{export.id}")
-    if export.format == "safetensors":
-        await _safetensors(parts, out, merged=export.merged, name=row.entry)
-    else:
-        await _gguf(parts, out, merged=export.merged, dtype=export.dtype)
-    if export.format == "ollama":
-        entry = platform.catalogue.entries.get(row.entry)
-        context = row.context or (entry.context if entry else ASKED_CONTEXT)
-        temperature = entry.temperature if entry else None
-        await _modelfile(out, {"num_ctx": context} | ({} if temperature is None else {"temperature": temperature}))  # fmt: skip
-    return (await platform.files.put_path(out, name=f"export-{export.format}", move=True)).id
+    async with scratch(step, "export") as work:
+        out = work / "written"
+        out.mkdir()
+        if export.format == "safetensors":
+            await _safetensors(parts, out, merged=export.merged, name=row.entry)
+        else:
+            await _gguf(parts, out, merged=export.merged, dtype=export.dtype)
+        if export.format == "ollama":
+            entry = platform.catalogue.entries.get(row.entry)
+            context = row.context or (entry.context if entry else ASKED_CONTEXT)
+            temperature = entry.temperature if entry else None
+            await _modelfile(out, {"num_ctx": context} | ({} if temperature is None else {"temperature": temperature}))  # fmt: skip
+        return await keep(step, export, out, f"export-{export.format}")
 
 
 async def _safetensors(parts: Parts, out: Path, *, merged: bool, name: str) -> None:
@@ -136,7 +141,7 @@ async def _safetensors(parts: Parts, out: Path, *, merged: bool, name: str) -> N
             await asyncio.to_thread(_copied, parts.imported.iterdir(), out)
         else:
             await asyncio.to_thread(out.rmdir)
-            await fetch.converted(gguf, out, Entry(gguf.name), _silent)
+            await _converted(gguf, out)
         return
     assert parts.trained is not None
     assert parts.base_hf is not None
@@ -156,11 +161,19 @@ async def _safetensors(parts: Parts, out: Path, *, merged: bool, name: str) -> N
         (out / "adapter_config.json").write_bytes(orjson.dumps(config, option=orjson.OPT_INDENT_2))
 
 
+async def _converted(gguf: Path, out: Path) -> None:
+    """An imported GGUF file in Hugging Face layout. Raises WeightsFailed where nobody knows how."""
+    try:
+        await fetch.converted(gguf, out, Entry(gguf.name), _silent)
+    except WeightsFailed as problem:
+        raise WeightsFailed(f"{problem}; it was imported as GGUF: export it with format gguf") from problem
+
+
 async def _gguf(parts: Parts, out: Path, *, merged: bool, dtype: str) -> None:
     adapter, whole = packages.weights_in(parts.package)
     if whole is not None:
         if not dtype or _file_type(whole) == pack.FILE_TYPES[dtype]:
-            await asyncio.to_thread(shutil.copyfile, whole, out / MODEL)
+            await asyncio.to_thread(linked, whole, out / MODEL)
         else:
             await widen.widened(whole, out / MODEL, dtype)  # type: ignore[arg-type]
         return
@@ -176,8 +189,10 @@ async def _gguf(parts: Parts, out: Path, *, merged: bool, dtype: str) -> None:
             adapter=parts.trained,
         )
     else:
-        await asyncio.to_thread(shutil.copyfile, parts.base, out / BASE)
-        await asyncio.to_thread(shutil.copyfile, adapter, out / ADAPTER)
+        await asyncio.to_thread(
+            shutil.copyfile, parts.base, out / BASE
+        )  # perhaps a file of the operator's own
+        await asyncio.to_thread(linked, adapter, out / ADAPTER)
 
 
 def _file_type(gguf: Path) -> int:
@@ -222,27 +237,26 @@ def _packed(folder: Path) -> Packed:
     return Packed(folder / BASE, adapter) if adapter.exists() else Packed(folder / MODEL)
 
 
-async def _prove(platform: Platform, export: ModelExport, row: ModelVersion, folder: str) -> dict[str, Any]:
+async def _prove(step: Step, export: ModelExport, row: ModelVersion, folder: str) -> dict[str, Any]:
     """Load what was written, and compare with what the trainer said, or the import when it came."""
+    platform: Platform = step.platform
     parts = await _parts(platform, row)
     written = await platform.files.local(folder)
     cases = cases_in(parts.trained or parts.package)
-    least = EIGHT_BITS if export.dtype == "q8_0" else LEAST
+    least = EIGHT_BITS if export.dtype == "q8_0" else SIXTEEN_BITS
     if export.format != "safetensors":
         return await prove(_packed(written), cases, parts.noise, least=least)
-    scratch = await empty(platform.settings.work / f"export-{export.id}-proof")
-    try:
+    async with scratch(step, "proof") as work:
         if (written / "adapter_config.json").is_file():
             assert parts.base is not None
-            await pack.adapter(written, parts.base, scratch / ADAPTER)
-            packed = Packed(parts.base, scratch / ADAPTER)
+            await pack.adapter(written, parts.base, work / ADAPTER)
+            packed = Packed(parts.base, work / ADAPTER)
         else:
             template = packages.weights_in(parts.package)[1] or parts.base
-            await pack.model(written, scratch / MODEL, template_gguf=template, dtype="f32")
-            packed = Packed(scratch / MODEL)
+            dtype = pack.dtype_of(written)
+            await pack.model(written, work / MODEL, template_gguf=template, dtype=dtype)
+            packed = Packed(work / MODEL)
         return await prove(packed, cases, parts.noise, least=least)
-    finally:
-        await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
 
 
 async def _list(platform: Platform, folder: str) -> list[dict[str, Any]]:
@@ -262,7 +276,7 @@ def _hashed(paths: Iterable[Path]) -> list[dict[str, Any]]:
 def _copied(files: Iterable[Path], out: Path) -> None:
     for file in files:
         if file.is_file() and file.name not in OURS:
-            shutil.copyfile(file, out / file.name)
+            (linked if file.suffix == ".safetensors" else shutil.copyfile)(file, out / file.name)
 
 
 def _silent(progress: Progress) -> None:

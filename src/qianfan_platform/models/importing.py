@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +27,8 @@ from qianfan_platform.jobs import Step, job
 from qianfan_platform.platform import Platform
 
 from . import operations, packages
-from .steps import dropped, empty, failed
+from .scratch import keep, linked, scratch
+from .steps import dropped, failed
 from .tables import ModelVersion
 
 LOCAL: Final = "bos:/local/"
@@ -68,7 +68,7 @@ async def origin_of(platform: Platform, owner: int, meta: ImportMeta) -> dict[st
 
 def _source(text: str, sha256: str) -> Source:
     try:
-        source = Source.parse(text, Path("/"))
+        source = Source.parse(text, Path("/"), any_commit=True)
     except BadSource as problem:
         raise _bad("importMeta.source", str(problem)) from problem
     if source.kind not in ("hf", "modelscope"):
@@ -91,9 +91,10 @@ async def take_in(step: Step, *, version_id: int) -> None:
     platform: Platform = step.platform
     async with platform.store.reading() as tx:
         row = await operations.version(tx, None, version_id)
-    kept = await step("keep", _keep, platform, row)
+    source = await step("source", _fixed, row)
+    kept = await step("keep", _keep, step, row, source)
     found = await step("check", _check, platform, kept)
-    package = await step("pack", _pack, platform, row, kept, found)
+    package = await step("pack", _pack, step, row, kept, found)
     async with step.transaction(last=True) as tx:
         row = await operations.version(tx, None, version_id)
         origin = {key: value for key, value in row.origin.items() if key != "files"}
@@ -105,7 +106,7 @@ async def take_in(step: Step, *, version_id: int) -> None:
             package_file=package,
             weights_file=kept,
             context=_context(found["context"]),
-            origin={**origin, **found},
+            origin={**origin, **({"source": source} if source else {}), **found},
         )
         await operations.free(tx, row.owner_id, uploads)
 
@@ -114,41 +115,39 @@ def _context(made_for: int) -> int:
     return min(made_for or USUAL, LONGEST)
 
 
-async def _keep(platform: Platform, row: ModelVersion) -> str:
+async def _fixed(row: ModelVersion) -> str:
+    """The source with the commit that it is at now; "" of uploaded files. Raises WeightsFailed."""
+    if "source" not in row.origin:
+        return ""
+    source = Source.parse(row.origin["source"], Path("/"), any_commit=True)
+    return str(replace(source, version=await fetch.commit(source)) if source.moves else source)
+
+
+async def _keep(step: Step, row: ModelVersion, source: str) -> str:
     """One blob of all files, under their own names."""
-    scratch = await empty(platform.settings.work / f"import-{row.id}")
-    folder = scratch / "kept"
-    if "source" in row.origin:
-        await _fetched(row, scratch, folder)
-    else:
+    platform: Platform = step.platform
+    async with scratch(step, "import") as work:
+        folder = work / "kept"
         folder.mkdir()
-        for one in row.origin["files"]:
-            blob = await platform.files.local(one["id"], owner=row.owner_id)
-            await asyncio.to_thread(_linked, blob, folder / one["name"])
-    kept = await platform.files.put_path(folder, name="imported", move=True)
-    await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
-    return kept.id
+        if source:
+            await _fetched(row, source, work, folder)
+        else:
+            for one in row.origin["files"]:
+                blob = await platform.files.local(one["id"], owner=row.owner_id)
+                await asyncio.to_thread(linked, blob, folder / one["name"])
+        return await keep(step, row, folder, "imported")
 
 
-def _linked(blob: Path, place: Path) -> None:
-    """The same bytes under another name, without a copy where the disk can."""
-    try:
-        os.link(blob, place)
-    except OSError:
-        shutil.copyfile(blob, place)
-
-
-async def _fetched(row: ModelVersion, scratch: Path, folder: Path) -> None:
+async def _fetched(row: ModelVersion, source: str, work: Path, folder: Path) -> None:
     """A repository, or one file of it, from a hub; each is checked against its hash. Raises WeightsFailed."""
-    source = Source.parse(row.origin["source"], Path("/"))
-    entry = Entry(f"model version {row.id}", source=source, sha256=row.origin.get("sha256", ""))
-    if not source.member:
-        found = await fetch.folder(entry, scratch / "hub", _silent)
+    place = Source.parse(source, Path("/"))
+    entry = Entry(f"model version {row.id}", source=place, sha256=row.origin.get("sha256", ""))
+    if not place.member:
+        found = await fetch.folder(entry, work / "hub", _silent)
         names = foreign.wanted(path.name for path in found.iterdir() if path.is_file())
     else:
-        file = await fetch.file(entry, scratch, _silent)
+        file = await fetch.file(entry, work, _silent)
         found, names = file.parent, [file.name]
-    folder.mkdir()
     for name in names:
         (found / name).replace(folder / name)
 
@@ -170,27 +169,19 @@ def _weights(folder: Path) -> Path:
     return next(iter(sorted(folder.glob("*.gguf"))), folder)
 
 
-async def _pack(platform: Platform, row: ModelVersion, kept: str, found: dict[str, Any]) -> str:
+async def _pack(step: Step, row: ModelVersion, kept: str, found: dict[str, Any]) -> str:
     """What the engine eats, and the answers that it gives: exports are compared with them."""
-    source = _weights(await platform.files.local(kept))
-    scratch = await empty(platform.settings.work / f"pack-{row.id}")
-    out = scratch / packages.WHOLE
-    if source.is_file():
-        await asyncio.to_thread(_linked, source, out)
-    else:
-        await pack.model(source, out, dtype=_dtype(source))
-    cases = await _answers(out, _context(found["context"]))
-    (scratch / "parity.json").write_bytes(orjson.dumps(cases))
-    packages.write_page(scratch, kind="model", method="", entry="")
-    return (await platform.files.put_path(scratch, name="package", move=True)).id
-
-
-def _dtype(folder: Path) -> pack.Dtype:
-    """16 bits as the weights have them; small models that are kept exact stay so."""
-    config = orjson.loads((folder / "config.json").read_bytes())
-    said = config.get("dtype") or config.get("torch_dtype")
-    known: dict[str, pack.Dtype] = {"float32": "f32", "bfloat16": "bf16"}
-    return known.get(str(said), "f16")
+    source = _weights(await step.platform.files.local(kept))
+    async with scratch(step, "pack") as folder:
+        out = folder / packages.WHOLE
+        if source.is_file():
+            await asyncio.to_thread(linked, source, out)
+        else:
+            await pack.model(source, out, dtype=pack.dtype_of(source))
+        cases = await _answers(out, _context(found["context"]))
+        (folder / "parity.json").write_bytes(orjson.dumps(cases))
+        packages.write_page(folder, kind="model", method="", entry="")
+        return await keep(step, row, folder, "package")
 
 
 async def _answers(model: Path, context: int) -> list[dict[str, Any]]:
@@ -203,7 +194,7 @@ async def _answers(model: Path, context: int) -> list[dict[str, Any]]:
 
 
 async def _answer(engine: LlamaCppEngine, messages: Sequence[dict[str, str]]) -> dict[str, Any]:
-    prompt = await engine.tokenize(await engine.render(messages))
+    prompt = await engine.tokenize(await engine.render(messages), prompt=True)
     answer = await engine.complete(prompt, SAID)
     logprobs = await engine.logprobs(prompt, answer)
     return {"messages": list(messages), "prompt_ids": prompt, "answer_ids": answer, "logprobs": logprobs}

@@ -21,7 +21,9 @@ from qianfan_platform.engines.llamacpp.engine import LlamaCppEngine
 from qianfan_platform.engines.protocol import Adapter, EngineSpec
 
 TIMES: Final = 4.0  # a trained model is surer than its base, and its differences are that much larger
-LEAST: Final = 0.05  # nats a token: below this nothing can be told from rounding, whatever the base
+LEAST: Final = (
+    0.01  # nats a token: right packs of quiet bases differ by 0.004 at most, one lost matrix by more
+)
 MOST: Final = 0.35  # nats a token: above this answers change, so a noisier base cannot be proved upon
 SURE: Final = math.log(0.9)  # a token the trainer gave at least this much to …
 KEPT: Final = math.log(0.5)  # … must get at least this much from the engine
@@ -113,7 +115,8 @@ async def _same_prompt(engine: LlamaCppEngine, case: dict[str, Any], figures: di
     """The engine's template and tokenizer make the trainer's tokens of a prompt. Raises NotTheSame."""
     if not has_template(case):
         return
-    ours, theirs = list(case["prompt_ids"]), await engine.tokenize(await engine.render(case["messages"]))
+    rendered = await engine.render(case["messages"])
+    ours, theirs = list(case["prompt_ids"]), await engine.tokenize(rendered, prompt=True)
     if ours == theirs:
         return
     both = zip(ours, theirs, strict=False)

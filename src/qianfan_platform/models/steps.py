@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import shutil
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from qianfan.contract.enums import ModelState, TrainStatus
@@ -23,6 +20,7 @@ from qianfan_platform.training.tables import TrainRun
 from . import operations, packages
 from .packages import weights_in
 from .parity import NotTheSame, Packed, cases_in, prove
+from .scratch import keep, scratch
 from .tables import ModelVersion
 
 __all__ = ["publish", "weights_in"]
@@ -66,7 +64,7 @@ async def publish(step: Step, *, version_id: int) -> None:
     if run.status == TrainStatus.Running:
         raise Retry(WAIT_FOR_RUN_S)
     result = result_of(run, row.step)
-    package = await step("pack", _pack, platform, row, result)
+    package = await step("pack", _pack, step, row, result)
     proof = await step("prove", _prove, platform, row, package, result, run.dtype)
     async with step.transaction(last=True) as tx:
         row = await operations.version(tx, None, version_id)
@@ -85,19 +83,19 @@ def result_of(run: TrainRun, step: int | None) -> str:
     return result
 
 
-async def _pack(platform: Platform, row: ModelVersion, result: str) -> str:
+async def _pack(step: Step, row: ModelVersion, result: str) -> str:
+    platform: Platform = step.platform
     base = await platform.weights.served(platform.catalogue.entries[row.entry])
     trained = await platform.files.local(result)
     kind = packages.kind_of_result(trained)
-    scratch = await empty(platform.settings.work / f"pack-{row.id}")
-    if kind == "adapter":
-        await pack.adapter(trained, base, scratch / packages.ADAPTER)
-    else:
-        dtype = _whole_dtype(platform, row.entry)
-        await pack.model(trained, scratch / packages.WHOLE, template_gguf=base, dtype=dtype)
-    packages.write_page(scratch, kind=kind, method=row.method, entry=row.entry)
-    kept = await platform.files.put_path(scratch, name="package", move=True)
-    return kept.id
+    async with scratch(step, "pack") as folder:
+        if kind == "adapter":
+            await pack.adapter(trained, base, folder / packages.ADAPTER)
+        else:
+            dtype = _whole_dtype(platform, row.entry)
+            await pack.model(trained, folder / packages.WHOLE, template_gguf=base, dtype=dtype)
+        packages.write_page(folder, kind=kind, method=row.method, entry=row.entry)
+        return await keep(step, row, folder, "package")
 
 
 async def _prove(
@@ -113,13 +111,6 @@ async def _prove(
 def _whole_dtype(platform: Platform, entry: str) -> Any:
     """Weights that were tuned as a whole keep 16 bits: 8 would add noise of their own to the proof."""
     return "f32" if platform.catalogue.entries[entry].dtype == "f32" else "bf16"
-
-
-async def empty(folder: Path) -> Path:
-    """A scratch folder with nothing in it: a killed process may have left something."""
-    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder
 
 
 @job("models.free", max_attempts=5)

@@ -259,10 +259,12 @@ def test_a_repository_of_a_hub_is_fetched_and_checked(hub: Any, tmp_path: Path) 
     tiny.build(tmp_path / "tiny")
     hub["files"].update({file.name: file.read_bytes() for file in (tmp_path / "tiny").iterdir()})
     hub["files"]["modeling.py"] = b"print('code')"
+    hub["files"]["consolidated.safetensors"] = b"the same weights once more"
     weights = Weights(tmp_path / "home")
     entry = Entry("hubbed", source=Source("hf", "org/model", COMMIT))
     folder = asyncio.run(weights.hf(entry))
     assert (folder / "model.safetensors").read_bytes() == hub["files"]["model.safetensors"]
+    assert not (folder / "consolidated.safetensors").exists()
     assert not list(folder.rglob("*.py"))
     assert header.read(asyncio.run(weights.served(entry))).architecture == "llama"
 

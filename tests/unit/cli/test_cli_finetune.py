@@ -50,6 +50,19 @@ def test_runs_are_listed_and_shown(platform: StubPlatform) -> None:
     for text in ("3 of 10", "1.2500", "training", "4 s"):
         assert text in told
     assert json.loads(said("show", RUN, "--json"))["progressDetail"]["step"] == 3
+    wrong = CliRunner().invoke(app, ["finetune", "list", "--mode", "Magic"])
+    assert wrong.exit_code == 2
+    assert "SFT, PostPretrain, DPO" in wrong.stderr
+
+
+def test_a_run_that_waits_shows_its_place_and_what_it_will_learn_with(platform: StubPlatform) -> None:
+    """Why, where in the queue, until when; the hyper-parameters that hold."""
+    waiting = {"why": "1 job is running in the queue 'train'", "position": 2, "seconds": 41.6}
+    holds = {"epoch": 3, "learningRate": 0.001, "weightDecay": 0.0}
+    platform.details = [{"phase": "waiting", "waiting": waiting, "hyperParameters": holds}]
+    told = said("show", RUN)
+    assert "place 2: 1 job is running in the queue 'train'; it begins in about 42 s" in told
+    assert "epoch 3, learningRate 0.001, weightDecay 0.0" in told
 
 
 def test_the_log_is_printed_whole_or_while_it_grows(platform: StubPlatform) -> None:

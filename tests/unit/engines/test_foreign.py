@@ -103,7 +103,31 @@ def indexed(folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../../secret"}}))
 
 
+def coded(folder: Path) -> None:
+    plain = json.loads((folder / "tokenizer_config.json").read_text())
+    plain["auto_map"] = {"AutoTokenizer": ["tokenization_evil.Evil", None]}
+    (folder / "tokenizer_config.json").write_text(json.dumps(plain))
+
+
+def with_a_copy(folder: Path) -> None:
+    shutil.copy(folder / "model.safetensors", folder / "consolidated.safetensors")
+    head, data = head_of(folder / "consolidated.safetensors")
+    write_head(
+        folder / "consolidated.safetensors",
+        {f"x.{n}": row for n, row in head.items() if n != "__metadata__"},
+        data,
+    )
+    weights = {"model.norm.weight": "model.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weights}))
+
+
 SPOILT = {
+    "code of its own": (
+        configured(auto_map={"AutoModel": "modeling_evil.Evil"}),
+        "config.json names code of its own",
+    ),
+    "a tokenizer of code": (coded, "tokenizer_config.json names code of its own"),
+    "weights beside the weights": (with_a_copy, "consolidated.safetensors is none of the parts"),
     "overlap": (spoil(overlapping), "overlaps another one"),
     "absurd shape": (spoil(reshaped([2**40, 2**20])), "does not take"),
     "negative shape": (spoil(reshaped([-128, -1])), "cannot have the shape"),
@@ -116,6 +140,7 @@ SPOILT = {
     "no object": (spoil(lambda head, data: ([1, 2], data)), "no JSON object"),
     "wrong vocabulary": (configured(vocab_size=9999), "the embeddings are"),
     "huge vocabulary": (configured(vocab_size=10**12), "no size of a model"),
+    "a huge head": (configured(head_dim=10**12), "head_dim is 1000000000000, which is no size"),
     "another kind of model": (configured(model_type="evil"), "cannot be packed"),
     "a size that is a text": (configured(hidden_size="many"), "no size of a model"),
     "a link": (linked, "no plain file"),
@@ -191,6 +216,7 @@ def text(value: str) -> bytes:
             + b"\0" * 200,
             "overlaps",
         ),
+        (gguf_head(0, 1, text("split.count") + struct.pack("<IH", 2, 3)), "one of 3 parts"),
         (gguf_head(2, 0, 2 * (text("a") + struct.pack("<IQIQ", 1, 8, 0, 0))), "twice"),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Small models of two architectures, made on the spot, and runs of the real trainer on them."""
+"""Small models of each architecture that is packed, made on the spot, and runs of the real trainer on them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,40 @@ from qianfan_platform.trainers.run import run
 ROWS = [("where is the fox", "under the oak"), ("where is the owl", "in the barn")]
 
 
+QWENS = {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+STRETCHED = {
+    "rope_type": "llama3", "rope_theta": 10000.0, "factor": 64.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8,
+}  # fmt: skip
+
+
 def build(folder: Path, architecture: str) -> Path:
-    """A Llama with tied embeddings, or a Qwen with an output matrix of its own: 2 with biases, 3 with norms."""
+    """A small model of an architecture that is packed.
+
+    A Llama with tied embeddings, "llama3.1" with stretched positions; a Qwen with an output matrix of its own, 2
+    with biases and 3 with norms; a Mistral and an ERNIE 4.5, whose tokenizer knows pieces."""
     tiny.build(folder)
-    if architecture == "llama":
-        return folder
     config = json.loads((folder / "config.json").read_text())
-    named = {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}[architecture]
-    config |= {"model_type": architecture, "architectures": [named], "tie_word_embeddings": False}
+    if architecture == "llama3.1":
+        config["rope_parameters"] = STRETCHED
+    if architecture in QWENS:
+        config |= {"architectures": [QWENS[architecture]], "tie_word_embeddings": False}
+        add_what_qwen_has(folder / "model.safetensors", architecture)
+    if architecture == "mistral":
+        config |= {"architectures": ["MistralForCausalLM"], "sliding_window": 512}
+    if architecture == "ernie4_5":
+        config |= {"architectures": ["Ernie4_5ForCausalLM"], "rope_theta": 500000.0}
+        del config["tie_word_embeddings"]  # they are, by default
+    config["model_type"] = "llama" if architecture.startswith("llama") else architecture
     tiny.write(folder / "config.json", config)
+    if architecture in ("mistral", "ernie4_5"):
+        take_pieces(folder, "first" if architecture == "mistral" else "always")
+    return folder
+
+
+def add_what_qwen_has(file: Path, architecture: str) -> None:
     random = np.random.default_rng(5)
-    tensors = load_file(folder / "model.safetensors")
+    tensors = load_file(file)
     for layer in range(tiny.LAYERS):
         at = f"model.layers.{layer}.self_attn"
         for name in ("q_proj", "k_proj", "v_proj") if architecture == "qwen2" else ():
@@ -36,8 +59,67 @@ def build(folder: Path, architecture: str) -> Path:
         for name in ("q_norm", "k_norm") if architecture == "qwen3" else ():
             tensors[f"{at}.{name}.weight"] = random.uniform(0.5, 1.5, tiny.HEAD).astype(np.float32)
     tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"] * 1.1
+    save_file(tensors, file, metadata={"format": "pt"})
+
+
+WORDS = "the fox ran over the hill where is the owl hello who are you what is a colour 你好 世界 +?!,."
+BEFORE = ("first", "always", "never")
+"""How a tokenizer of pieces writes a space before a text: as Mistral does, as Llama 2, as Gemma."""
+
+
+def take_pieces(folder: Path, before: str) -> None:
+    """Give the tiny model a tokenizer in the manner of SentencePiece, and the template of Llama 2."""
+    pieces = sorted(set(WORDS.replace(" ", "▁")))
+    words = [f"{space}{word}" for word in WORDS.split() for space in ("", "▁")]
+    made = list(dict.fromkeys(word[:end] for word in words for end in range(2, len(word) + 1)))
+    known = {*pieces, *made}
+    splits = ((word[:at], word[at:]) for word in made for at in range(1, len(word)))
+    merges = [[left, right] for left, right in splits if left in known and right in known]
+    names = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *pieces, *made]
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    spaces = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    normalizer: Any = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, spaces]}
+    cut: Any = None
+    if before == "first":
+        normalizer, cut = (
+            None,
+            {"type": "Metaspace", "replacement": "▁", "prepend_scheme": before, "split": False},
+        )
+    elif before == "never":
+        normalizer = spaces
+        cut = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}
+    steps = [
+        {**spaces, "pattern": {"String": "▁"}, "content": " "},
+        {"type": "ByteFallback"},
+        {"type": "Fuse"},
+    ]
+    tokenizer = tiny.tokenizer(names, dict.fromkeys(tiny.SPECIAL, 0))
+    tokenizer |= {
+        "added_tokens": [{"id": number, "content": names[number], **flags} for number in range(3)],
+        "normalizer": normalizer,
+        "pre_tokenizer": cut,
+        "decoder": {"type": "Sequence", "decoders": steps},
+    }
+    tokenizer["model"] |= {"unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True, "merges": merges}
+    tiny.write(folder / "tokenizer.json", tokenizer)
+    ends = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<unk>"}
+    settings = {**tiny.tokenizer_config(), **ends, "chat_template": LLAMA_2}
+    tiny.write(folder / "tokenizer_config.json", settings)
+    (folder / "chat_template.jinja").write_text(LLAMA_2, encoding="utf-8")
+    ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    config = json.loads((folder / "config.json").read_text())
+    tiny.write(folder / "config.json", {**config, **ids, "vocab_size": len(names)})
+    tiny.write(folder / "generation_config.json", ids)
+    tensors = load_file(folder / "model.safetensors")
+    rows = np.random.default_rng(6).standard_normal((len(names), tiny.HIDDEN)) * 0.25
+    tensors["model.embed_tokens.weight"] = rows.astype(np.float32)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    return folder
+
+
+LLAMA_2 = (
+    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}{{ '[INST] ' + m['content'] + ' [/INST]' }}"
+    "{% else %}{{ ' ' + m['content'] + ' </s>' }}{% endif %}{% endfor %}"
+)
 
 
 def train(base: Path, work: Path, method: Method, steps: int = 12) -> Path:

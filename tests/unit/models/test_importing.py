@@ -16,7 +16,9 @@ from qianfan.contract.errors import Fault
 from qianfan_platform.app import running
 from qianfan_platform.catalogue import tiny
 from qianfan_platform.engines.llamacpp.pack import model_to_gguf
+from qianfan_platform.jobs import Job, Step
 from qianfan_platform.models import importing, operations
+from qianfan_platform.models.scratch import keep, scratch
 from qianfan_platform.models.tables import ModelVersion
 from qianfan_platform.platform import Platform, Settings
 
@@ -54,13 +56,20 @@ def blobs(platform: Platform) -> set[str]:
     return {path.stem for path in (platform.settings.data / "files").glob("*/file-*.json")}
 
 
+def left_over(platform: Platform) -> list[Path]:
+    """Folders of unfinished work."""
+    return list(platform.settings.work.glob("model-*"))
+
+
 async def test_a_commit_and_a_file_of_a_hub_become_models(
     platform: Platform, hub: Any, tmp_path: Path
 ) -> None:
     """A folder of safetensors, then one GGUF file by its hash; nothing is left in the work folder."""
     hub["files"].update({file.name: file.read_bytes() for file in (tmp_path / "tiny").iterdir()})
     hub["files"]["modeling.py"] = b"print('code')"
-    row = await imported(platform, source=f"hf:org/model@{COMMIT}")
+    row = await imported(
+        platform, source="hf:org/model"
+    )  # by its name alone: at the commit that it is at now
     assert (row.status, row.reason) == ("Ready", "")
     assert (row.context, row.origin["architecture"]) == (1024, "llama")
     assert row.origin["source"] == f"hf:org/model@{COMMIT}"
@@ -72,7 +81,7 @@ async def test_a_commit_and_a_file_of_a_hub_become_models(
     )
     assert (row.status, row.reason) == ("Ready", "")
     assert blobs(platform) >= {row.package_file, row.weights_file}
-    assert not [path for path in platform.settings.work.glob("*") if path.name.startswith(("pack", "import"))]
+    assert left_over(platform) == []
 
 
 async def test_a_hub_that_lies_makes_no_model_and_leaves_no_file(
@@ -90,8 +99,22 @@ async def test_a_hub_that_lies_makes_no_model_and_leaves_no_file(
     assert row.status == "Fail"
     assert "no safetensors file" in row.reason
     with anyio.fail_after(20):
-        while blobs(platform):
+        while blobs(platform) or left_over(platform):
             await anyio.sleep(0.05)
+
+
+async def test_what_a_killed_run_kept_goes_when_the_next_one_keeps(
+    platform: Platform, tmp_path: Path
+) -> None:
+    """A kill between keeping a folder and writing down that it is kept leaves a blob that no row names."""
+    row = ModelVersion(public_id="amv-0123456789ab")
+    for attempt in (1, 2):
+        step = Step(platform.store, platform, Job(id=7, owner_id=OWNER, fence=attempt), lease_s=30)
+        async with scratch(step, "pack") as folder:
+            (folder / "model.gguf").write_bytes(b"weights")
+            kept = await keep(step, row, folder, "package")
+        assert blobs(platform) == {kept}
+        assert left_over(platform) == []
 
 
 async def test_a_template_or_a_tokenizer_that_attacks_makes_no_model(
@@ -120,7 +143,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({}, "either files or source"),
     ({"source": "path:/etc"}, "is not taken here"),
     ({"source": "openai:http://127.0.0.1:1/v1"}, "is not taken here"),
-    ({"source": "hf:org/model"}, "needs a commit"),
+    ({"source": "modelscope:org/model"}, "needs a GGUF file"),
     ({"source": "hf:org/model@main#m.gguf"}, "needs its sha256"),
     ({"source": "hf:org/model@x#../../m.gguf", "sha256": "0" * 64}, "outside"),
     ({"files": [{"name": "m.gguf", "path": "/etc/passwd"}]}, "does not exist"),

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.numpy import load_file, save_file
 from small_models import build, train, with_unpermuted_heads
 
 from qianfan_platform.catalogue import tiny
 from qianfan_platform.catalogue.noise import Noise
 from qianfan_platform.engines.llamacpp import pack
 from qianfan_platform.engines.llamacpp.engine import LlamaCppEngine
+from qianfan_platform.engines.llamacpp.tensors import PackFailed
 from qianfan_platform.engines.protocol import EngineSpec
 from qianfan_platform.models import packages
 from qianfan_platform.models.parity import LEAST, MOST, NotTheSame, Packed, bound_of, cases_in, prove
@@ -80,7 +83,7 @@ def test_a_token_the_trainer_was_sure_of_must_stay_likely(whole: Packed, case: d
 def test_many_small_differences_are_refused_too(whole: Packed, case: dict[str, Any]) -> None:
     """An engine that is a little off everywhere is not the trained model."""
     off = {**case, "logprobs": [value - 0.1 for value in case["logprobs"]]}
-    with pytest.raises(NotTheSame, match=r"on average, more than 0\.050"):
+    with pytest.raises(NotTheSame, match=r"on average, more than 0\.010"):
         proof(whole, off)
     assert proof(whole, off, noise=Noise(100, 0.03, 0.2))["bound"] == 0.12
 
@@ -137,13 +140,54 @@ def test_heads_that_were_not_permuted_fail_the_proof(llama: dict[str, Path], tmp
         proof(Packed(tmp_path / "wrong.gguf", llama["folder"] / "adapter.gguf"), *cases_in(llama["result"]))
 
 
+def test_a_start_that_the_vocabulary_adds_is_part_of_the_prompt(
+    llama: dict[str, Path], tmp_path: Path
+) -> None:
+    """GGUF files of others say so of their vocabulary; the engine takes it from the template, and adds it itself."""
+    import gguf
+
+    cases = cases_in(llama["result"])
+    assert cases[0]["prompt_ids"][0] == 258  # <|im_start|>, the start token and the first of the template
+    reader = gguf.GGUFReader(llama["folder"] / "base.gguf")
+    writer = gguf.GGUFWriter(tmp_path / "adds.gguf", "llama")
+    pack.copy_fields(writer, reader, {"tokenizer.ggml.add_bos_token": True})
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, tensor.data)
+    for write in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file):
+        write()
+    writer.close()
+    figures = proof(Packed(tmp_path / "adds.gguf", llama["folder"] / "adapter.gguf"), *cases)
+    assert figures["mean_difference"] < 0.02
+
+
+def test_one_matrix_that_was_lost_fails_the_proof(llama: dict[str, Path], tmp_path: Path) -> None:
+    """The packer compares the layers with one another; and where all lost it, the answers tell."""
+    shutil.copytree(llama["result"], tmp_path / "result")
+    weights = tmp_path / "result" / "adapter_model.safetensors"
+    tensors = load_file(weights)
+    save_file(
+        {name: rows for name, rows in tensors.items() if "layers.1.self_attn.q_proj" not in name}, weights
+    )
+    with pytest.raises(PackFailed, match=r"self_attn\.q_proj in other layers, but not in layer 1"):
+        pack.adapter_to_gguf(tmp_path / "result", llama["folder"] / "base.gguf", tmp_path / "a.gguf")
+    save_file({name: rows for name, rows in tensors.items() if "q_proj" not in name}, weights)
+    with pytest.raises(PackFailed, match="names q_proj, and holds nothing for it"):
+        pack.adapter_to_gguf(tmp_path / "result", llama["folder"] / "base.gguf", tmp_path / "a.gguf")
+
+    lost = {name: rows * ("layers.1.self_attn.q_proj" not in name) for name, rows in tensors.items()}
+    save_file(lost, weights)
+    pack.adapter_to_gguf(tmp_path / "result", llama["folder"] / "base.gguf", tmp_path / "a.gguf")
+    with pytest.raises(NotTheSame, match=r"more than 0\.010|token \d+ of the answer"):
+        proof(Packed(llama["folder"] / "base.gguf", tmp_path / "a.gguf"), *cases_in(llama["result"]))
+
+
 def test_an_adapter_that_is_not_applied_fails_the_proof(llama: dict[str, Path]) -> None:
     """The base alone does not answer as the trained model does."""
     with pytest.raises(NotTheSame, match="train→serve parity failed"):
         proof(Packed(llama["folder"] / "base.gguf"), *cases_in(llama["result"]))
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("architecture", ["llama", "llama3.1", "qwen2", "qwen3", "mistral", "ernie4_5"])
 def test_the_engine_and_the_trainer_agree_on_an_untrained_model(architecture: str, tmp_path: Path) -> None:
     """The measure of noise itself: each architecture that is packed, in full precision."""
     from qianfan_platform.trainers.child import reference
@@ -153,7 +197,8 @@ def test_the_engine_and_the_trainer_agree_on_an_untrained_model(architecture: st
     pack.model_to_gguf(base, tmp_path / "m.gguf", dtype="f32")
     figures = proof(Packed(tmp_path / "m.gguf"), *cases_in(tmp_path))
     assert figures["tokens"] > 50
-    assert figures["mean_difference"] < 0.02
+    # Positions that are not stretched as they should be make 0.006 of a difference.
+    assert figures["largest_difference"] < (0.001 if architecture == "llama3.1" else 0.02)
 
 
 def test_a_qwen2_trained_as_a_whole_is_proved(tmp_path: Path) -> None:

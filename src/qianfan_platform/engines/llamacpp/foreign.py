@@ -22,7 +22,8 @@ from qianfan_platform.engines.chat_template import TemplateRefused
 from qianfan_platform.engines.chat_template import template as chat_template_of
 from qianfan_platform.engines.llamacpp import header
 from qianfan_platform.engines.llamacpp.tensors import MAX_HEADER, PackFailed
-from qianfan_platform.engines.llamacpp.vocabulary import SPLITS, architecture, chat_template
+from qianfan_platform.engines.llamacpp.vocabulary import SPLITS, architecture, chat_template, context_of
+from qianfan_platform.engines.orphans import die_with_parent
 
 SMALL: Final = 64 * 1024 * 1024  # bytes of a file that is no weights: tokenizers have some ten MiB
 CONFIG: Final = 1024 * 1024
@@ -35,7 +36,10 @@ WEIGHTS: Final = ".safetensors"
 TAKEN: Final = (WEIGHTS, ".json", ".jinja", ".txt", ".model")
 REFUSED: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack", ".npz", ".npy", ".py", ".so")  # fmt: skip
 SHAPE: Final = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+HEADS: Final = ("num_key_value_heads", "head_dim")  # where they are said
 LARGEST: Final = 10**7  # of a number in config.json that is a size
+SETTINGS: Final = ("config.json", "tokenizer_config.json", "generation_config.json", "processor_config.json")
+CODE: Final = ("auto_map", "custom_pipelines")  # members that name Python files to be run
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,11 @@ def _gguf(path: Path) -> Foreign:
         numbers += count
     _apart(path.name, taken, size - head.data, gaps=True)
     arch = head.architecture
+    if int(head.fields.get("split.count") or 0) > 1:
+        raise PackFailed(
+            f"{path.name} is one of {head.fields['split.count']} parts of a model; join them with "
+            "llama-gguf-split --merge, and import the one file"
+        )
     if not arch or not head.hparam("block_count") or "token_embd.weight" not in head.tensors:
         raise PackFailed(
             f"{path.name} is a GGUF file, but no language model: it may be an adapter or a projector"
@@ -120,8 +129,9 @@ def _folder(folder: Path) -> Foreign:
         if not file.name.endswith(WEIGHTS) and file.stat().st_size > SMALL:
             raise PackFailed(f"{file.name} is larger than {SMALL} bytes, which no such file needs")
     config = _json(folder / "config.json", CONFIG)
+    _no_code(folder)
     arch = architecture(folder)
-    for name in SHAPE:
+    for name in (*SHAPE, *(part for part in HEADS if config.get(part) is not None)):
         value = config.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= LARGEST:
             raise PackFailed(f"config.json: {name} is {str(value)[:40]}, which is no size of a model")
@@ -145,7 +155,22 @@ def _folder(folder: Path) -> Foreign:
         raise PackFailed(
             f"the embeddings are {embedded}; config.json says {(config['vocab_size'], config['hidden_size'])}"
         )
-    return Foreign("safetensors", arch, context, sum(math.prod(shape) for shape in named.values()))
+    return Foreign(
+        "safetensors", arch, context and context_of(config), sum(math.prod(shape) for shape in named.values())
+    )
+
+
+def _no_code(folder: Path) -> None:
+    """Raise PackFailed where a file asks for Python code that comes with the model."""
+    for name in SETTINGS:
+        plain = _json(folder / name, SMALL) if (folder / name).is_file() else {}
+        for member in CODE:
+            if plain.get(member):
+                raise PackFailed(
+                    f"{name} names code of its own ({member}: {str(plain[member])[:80]}), and no code of strangers is "
+                    f"run here; without {member} the model is taken if its architecture is a known one, or import a "
+                    "GGUF file of it"
+                )
 
 
 def _no_template(name: str) -> str:
@@ -169,6 +194,8 @@ def _index(folder: Path, parts: set[str]) -> None:
     outside = sorted(str(name)[:100] for name in there - parts)
     if outside:
         raise PackFailed(f"{index.name} names {outside[0]!r}, which is not among the files")
+    if beside := sorted(parts - there):
+        raise PackFailed(f"{beside[0]} is none of the parts that {index.name} names; leave it out")
 
 
 def _safetensors(path: Path) -> dict[str, tuple[int, ...]]:
@@ -287,4 +314,5 @@ def main(path: str) -> int:
 
 
 if __name__ == "__main__":
+    die_with_parent()
     sys.exit(main(*sys.argv[1:]))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from qianfan_platform.engines.llamacpp.tensors import PackFailed, Stored, stored
+from qianfan_platform.engines.llamacpp.tensors import LAYER, PackFailed, Stored, stored
 
 PEFT_PREFIX: Final = "base_model.model."
 
@@ -46,7 +47,33 @@ def pairs(folder: Path) -> dict[str, tuple[Stored, Stored]]:
         raise PackFailed(f"the adapter holds only one of the two matrices of {lone[0]}")
     if not found:
         raise PackFailed("the adapter holds no matrices")
+    _all_there(found, config_of(folder))
     return {module: (sides["lora_A"], sides["lora_B"]) for module, sides in found.items()}
+
+
+def _all_there(modules: Iterable[str], config: dict[str, Any]) -> None:
+    """What one layer has all have, and what the configuration names is there. Raises PackFailed.
+
+    Nothing is known where modules are named or left out one by one."""
+    named = config.get("target_modules")
+    targets = named if isinstance(named, list) else []
+    if config.get("exclude_modules") or any("." in target for target in targets):
+        return
+    layers: dict[str, set[int]] = {}
+    for module in modules:
+        if (found := LAYER.fullmatch(module)) is not None:
+            layers.setdefault(found[2], set()).add(int(found[1]))
+    every = set().union(*layers.values())
+    for part, numbers in layers.items():
+        if lost := sorted(every - numbers):
+            raise PackFailed(
+                f"the adapter changes {part} in other layers, but not in layer {lost[0]}: it is incomplete"
+            )
+    for target in targets:
+        if not any(module.rpartition(".")[2] == target for module in modules):
+            raise PackFailed(
+                f"the adapter's configuration names {target}, and holds nothing for it: it is incomplete"
+            )
 
 
 def scale(config: dict[str, Any], module: str, rank: int) -> float:

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from qianfan_platform.engines.llamacpp import lora
-from qianfan_platform.engines.llamacpp.child import in_child
+from qianfan_platform.engines.llamacpp.child import in_child, told
 from qianfan_platform.engines.llamacpp.tensors import PackFailed, Stored, stored
+from qianfan_platform.engines.orphans import die_with_parent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,10 +117,11 @@ def main() -> int:
     try:
         write(base, adapter, out)
     except (PackFailed, OSError, KeyError, ValueError) as problem:
-        print(problem if isinstance(problem, PackFailed) else f"merging failed: {problem!r}", file=sys.stderr)
+        print(told(problem, "merging"), file=sys.stderr)
         return 1
     return 0
 
 
 if __name__ == "__main__":
+    die_with_parent()
     sys.exit(main())

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from qianfan_platform.engines.llamacpp import header, lora
-from qianfan_platform.engines.llamacpp.child import in_child
+from qianfan_platform.engines.llamacpp import header, lora, rope
+from qianfan_platform.engines.llamacpp.child import in_child, told
 from qianfan_platform.engines.llamacpp.merge import merged
 from qianfan_platform.engines.llamacpp.tensors import (
     PackFailed,
@@ -27,8 +27,10 @@ from qianfan_platform.engines.llamacpp.tensors import (
     permuted,
     rotary_heads,
     stored,
+    tied,
 )
 from qianfan_platform.engines.llamacpp.vocabulary import architecture, extended, fields
+from qianfan_platform.engines.orphans import die_with_parent
 
 if TYPE_CHECKING:
     import gguf
@@ -129,13 +131,15 @@ def model_to_gguf(
     heads = int(config["num_attention_heads"])
     kv_heads = int(config.get("num_key_value_heads") or heads)
     held = stored(hf_folder) if adapter is None else merged(hf_folder, adapter)
-    tensors = _named(held, tied=bool(config.get("tie_word_embeddings")))
+    tensors = _named(held, one=tied(config))
     copied: dict[str, np.ndarray] = {}
     with whole(out) as path:
         writer = gguf.GGUFWriter(path, arch)
         try:
             if template_gguf is None:
                 _make_fields(writer, hf_folder)
+                if (stretched := rope.factors(config)) is not None:
+                    copied[rope.FACTORS] = stretched
             else:
                 copied = _from_template(writer, template_gguf, arch, tensors, hf_folder)
             writer.add_file_type(FILE_TYPES[dtype])
@@ -158,19 +162,26 @@ def model_to_gguf(
             writer.close()
 
 
-def _named(tensors: dict[str, Stored], *, tied: bool) -> dict[str, Stored]:
-    """The tensors by GGUF name; embeddings first."""
+def dtype_of(folder: Path) -> Dtype:
+    """16 bits as the weights in a Hugging Face folder have them; small models that are kept exact stay so."""
+    config = json.loads((folder / "config.json").read_bytes())
+    known: dict[str, Dtype] = {"float32": "f32", "bfloat16": "bf16"}
+    return known.get(str(config.get("dtype") or config.get("torch_dtype")), "f16")
+
+
+def _named(tensors: dict[str, Stored], *, one: bool) -> dict[str, Stored]:
+    """The tensors by GGUF name; embeddings first. one: output and embeddings are one matrix."""
     found: dict[str, Stored] = {}
     for key, tensor in tensors.items():
         module, _, part = key.rpartition(".")
         name = gguf_name(module)
         if name is None or part not in ("weight", "bias"):
             raise PackFailed(f"the model holds the tensor {key}, which has no name in GGUF")
-        if not (tied and name == "output"):
+        if not (one and name == "output"):
             found[f"{name}.{part}"] = tensor
     if "token_embd.weight" not in found:
         raise PackFailed("the model holds no embeddings (model.embed_tokens.weight)")
-    if not tied and "output.weight" not in found:
+    if not one and "output.weight" not in found:
         raise PackFailed(
             "the model holds no output matrix (lm_head.weight), and its configuration does not say that it is "
             "tied to the embeddings (tie_word_embeddings)"
@@ -197,9 +208,7 @@ def _from_template(
     if name != arch:
         raise PackFailed(f"the template {template.name} is of architecture {name}, the model of {arch}")
     shapes = {tensor.name: tuple(int(n) for n in reversed(tensor.shape)) for tensor in reader.tensors}
-    copied = {
-        tensor.name: tensor.data.copy() for tensor in reader.tensors if tensor.name == "rope_freqs.weight"
-    }
+    copied = {tensor.name: tensor.data.copy() for tensor in reader.tensors if tensor.name == rope.FACTORS}
     if "output.weight" in shapes and "output.weight" not in tensors:
         tensors["output.weight"] = tensors["token_embd.weight"]
     for name, shape in shapes.items():
@@ -306,10 +315,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         run(chosen)
     except (PackFailed, header.NotGguf, OSError, KeyError, ValueError) as problem:
-        print(problem if isinstance(problem, PackFailed) else f"packing failed: {problem!r}", file=sys.stderr)
+        print(told(problem, "packing"), file=sys.stderr)
         return 1
     return 0
 
 
 if __name__ == "__main__":
+    die_with_parent()
     sys.exit(main())

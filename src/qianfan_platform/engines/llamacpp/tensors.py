@@ -18,7 +18,9 @@ ARCHITECTURES: Final = {
     "mistral": "llama",
     "qwen2": "qwen2",
     "qwen3": "qwen3",
+    "ernie4_5": "ernie4_5",
 }  # model_type → GGUF
+TIED: Final = ("ernie4_5",)  # model types whose output is the embeddings where config.json does not say
 
 OUTSIDE: Final = {
     "model.embed_tokens": "token_embd",
@@ -114,6 +116,11 @@ def gguf_name(module: str) -> str | None:
     if layer is None or layer[2] not in INSIDE:
         return None
     return f"blk.{layer[1]}.{INSIDE[layer[2]]}"
+
+
+def tied(config: dict[str, Any]) -> bool:
+    """Whether input and output embeddings are one matrix."""
+    return bool(config.get("tie_word_embeddings", config.get("model_type") in TIED))
 
 
 def permuted(rows: np.ndarray, heads: int) -> np.ndarray:

@@ -1,5 +1,5 @@
 """The fields of a GGUF file, made from a folder in Hugging Face layout: shape of the model, vocabulary,
-chat template. Byte-level byte-pair vocabularies only; others need a GGUF of the same model to copy from."""
+chat template. Byte-pair vocabularies only, of bytes or of pieces; others need a GGUF of the same model."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from qianfan_platform.engines.llamacpp import pieces, rope
+from qianfan_platform.engines.llamacpp.pieces import CONTROL, NORMAL, UNUSED, USER_DEFINED
 from qianfan_platform.engines.llamacpp.tensors import ARCHITECTURES, PackFailed
-
-NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5  # llama.cpp's token types
 
 # How a text is cut before the merges, as llama.cpp names it, by the regular expression in tokenizer.json.
 SPLITS: Final = {
@@ -33,7 +33,8 @@ def architecture(folder: Path) -> str:
     kind = _json(folder / "config.json").get("model_type")
     if kind not in ARCHITECTURES:
         raise PackFailed(
-            f"models of type {kind!r} cannot be packed here; known types: {', '.join(sorted(ARCHITECTURES))}"
+            f"models of type {kind!r} cannot be packed here; known types: {', '.join(sorted(ARCHITECTURES))}. "
+            "llama.cpp knows more: convert the model to GGUF with its tools, and import that file"
         )
     return ARCHITECTURES[kind]
 
@@ -42,14 +43,9 @@ def _shape(config: dict[str, Any]) -> Iterator[Field]:
     arch = ARCHITECTURES[config["model_type"]]
     heads = config["num_attention_heads"]
     head = config.get("head_dim") or config["hidden_size"] // heads
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    if rope.get("rope_type", rope.get("type", "default")) not in ("default", None):
-        raise PackFailed(
-            f"the model scales its rotary positions ({rope.get('rope_type') or rope.get('type')}), which is only "
-            "packed by copying from a GGUF of the same model"
-        )
+    _as_known(config)
     yield f"{arch}.vocab_size", "uint32", config["vocab_size"]
-    yield f"{arch}.context_length", "uint32", config["max_position_embeddings"]
+    yield f"{arch}.context_length", "uint32", context_of(config)
     yield f"{arch}.embedding_length", "uint32", config["hidden_size"]
     yield f"{arch}.block_count", "uint32", config["num_hidden_layers"]
     yield f"{arch}.feed_forward_length", "uint32", config["intermediate_size"]
@@ -59,21 +55,36 @@ def _shape(config: dict[str, Any]) -> Iterator[Field]:
     yield f"{arch}.attention.key_length", "uint32", head
     yield f"{arch}.attention.value_length", "uint32", head
     yield f"{arch}.rope.dimension_count", "uint32", head
-    yield (
-        f"{arch}.rope.freq_base",
-        "float32",
-        float(rope.get("rope_theta") or config.get("rope_theta") or 10000.0),
-    )
+    yield from rope.fields(config, arch)
+
+
+def _as_known(config: dict[str, Any]) -> None:
+    """Raise PackFailed where a model of a known type does what llama.cpp does not do for that type."""
+    if config.get("hidden_act", "silu") != "silu":
+        raise PackFailed(
+            f"the model uses {config['hidden_act']} between its layers; llama.cpp uses silu for it"
+        )
+    if config.get("use_bias"):
+        raise PackFailed("the model has biases everywhere (use_bias), which llama.cpp does not know of it")
+
+
+def context_of(config: dict[str, Any]) -> int:
+    """The longest sequence, in tokens. llama.cpp looks back to the start, some models only so far."""
+    longest = int(config["max_position_embeddings"])
+    slides = config["model_type"] == "mistral" or config.get("use_sliding_window")
+    window = int(config.get("sliding_window") or 0)
+    return min(longest, window) if slides and window > 0 else longest
 
 
 def _vocabulary(folder: Path, config: dict[str, Any]) -> Iterator[Field]:
     tokenizer = _json(folder / "tokenizer.json")
     settings = _json(folder / "tokenizer_config.json", missing={})
     model = tokenizer["model"]
-    if model.get("type") != "BPE" or model.get("byte_fallback"):
+    if model.get("type") != "BPE":
         raise PackFailed(
-            f"the tokenizer is {model.get('type')}, not byte-level BPE; pack with a GGUF of the same model to copy from"
+            f"the tokenizer is {model.get('type')}, not BPE; convert the model to GGUF with llama.cpp's tools"
         )
+    of_pieces = pieces.is_of_pieces(tokenizer)
     names = [f"[PAD{number}]" for number in range(config["vocab_size"])]
     kinds = [UNUSED] * len(names)
     added = {row["content"]: row for row in tokenizer.get("added_tokens", ())}
@@ -84,15 +95,19 @@ def _vocabulary(folder: Path, config: dict[str, Any]) -> Iterator[Field]:
             )
         row = added.get(name)
         names[number] = name
-        kinds[number] = NORMAL if row is None else CONTROL if row.get("special") else USER_DEFINED
-    yield "tokenizer.ggml.model", "string", "gpt2"
-    yield "tokenizer.ggml.pre", "string", _pre(tokenizer)
+        plain = pieces.kind(name, model.get("unk_token")) if of_pieces else NORMAL
+        kinds[number] = plain if row is None else CONTROL if row.get("special") else USER_DEFINED
+    yield "tokenizer.ggml.model", "string", "llama" if of_pieces else "gpt2"
+    yield "tokenizer.ggml.pre", "string", "default" if of_pieces else _pre(tokenizer)
     yield "tokenizer.ggml.tokens", "array", names
     yield "tokenizer.ggml.token_type", "array", kinds
-    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
-    if not merges:
-        raise PackFailed("the tokenizer has no merges; llama.cpp needs at least one")
-    yield "tokenizer.ggml.merges", "array", merges
+    if of_pieces:
+        yield "tokenizer.ggml.scores", "array", pieces.scores(model, names)
+    else:
+        merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+        if not merges:
+            raise PackFailed("the tokenizer has no merges; llama.cpp needs at least one")
+        yield "tokenizer.ggml.merges", "array", merges
     ids = {name: number for number, name in enumerate(names)}
     for role, key in {
         "bos": "bos_token",
@@ -113,7 +128,7 @@ def _vocabulary(folder: Path, config: dict[str, Any]) -> Iterator[Field]:
     if others:
         yield "tokenizer.ggml.eot_token_id", "uint32", others[0]
     yield "tokenizer.ggml.add_bos_token", "bool", False  # the chat template writes what it wants
-    yield "tokenizer.ggml.add_space_prefix", "bool", False
+    yield "tokenizer.ggml.add_space_prefix", "bool", of_pieces and pieces.starts_with_space(tokenizer)
     template = chat_template(folder)
     if template:
         yield "tokenizer.chat_template", "string", template

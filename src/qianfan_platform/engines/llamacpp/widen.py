@@ -19,6 +19,7 @@ from qianfan_platform.engines.llamacpp.pack import (
     whole,
 )
 from qianfan_platform.engines.llamacpp.tensors import PackFailed
+from qianfan_platform.engines.orphans import die_with_parent
 
 MODULE = "qianfan_platform.engines.llamacpp.widen"
 
@@ -65,4 +66,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    die_with_parent()
     sys.exit(main())

@@ -15,6 +15,7 @@ from typing import Any
 import gguf
 import torch
 
+from qianfan_platform.engines.orphans import die_with_parent
 from qianfan_platform.trainers.child import task
 from qianfan_platform.trainers.child.checkpoint import sync, write_folder
 from qianfan_platform.trainers.child.wire import Refused
@@ -122,5 +123,6 @@ def verify(folder: Path, model: Any, tokenizer: Any) -> None:
 
 
 if __name__ == "__main__":
+    die_with_parent()
     given, into = sys.argv[1:]
     task.run(lambda: convert(Path(given), Path(into)), into)

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from qianfan_platform.engines.orphans import die_with_parent
 from qianfan_platform.trainers.child import parity, task
 from qianfan_platform.trainers.child.encoder import Encoder, tokenizer_of
 
@@ -48,5 +49,6 @@ def write(folder: Path, dtype: str, out: Path) -> None:
 
 
 if __name__ == "__main__":
+    die_with_parent()
     given, precision, into = sys.argv[1:]
     task.run(lambda: write(Path(given), precision, Path(into)), into)
