@@ -149,8 +149,9 @@ class OnPlatform(Rowed):
         keys = transport_options(kwargs)
         detail = Model.detail(version, **keys)["result"]
         versions = [{"modelId": detail.get("modelIdStr") or detail["modelId"], "modelVersionId": version}]
-        shown = kwargs.get("show_progress")
-        answers = batch.run_versions(mine, versions, show_progress=shown, **keys)
+        shown, stop = kwargs.get("show_progress"), kwargs.get("stop")
+        stop = stop if isinstance(stop, threading.Event) else None  # of a service it is a word to stop at
+        answers = batch.run_versions(mine, versions, stop=stop, show_progress=shown, **keys)
         return _of_rows(asking.of_platform(answers.to_pylist()))
 
     def _service(

@@ -71,7 +71,7 @@ class EvaluationManager:
         ):
             raise ValueError("models and services do not go together; give either")
         if self.local_evaluators:
-            return self._locally(given, dataset, kwargs)
+            return self._locally(given, dataset, stop, kwargs)
         return self._on_the_platform(given, dataset, stop, kwargs)
 
     def eval_only(
@@ -161,12 +161,14 @@ class EvaluationManager:
 
     # ── in this process ──────────────────────────────────────────────────────────────────────────
 
-    def _locally(self, llms: Sequence[Llm], dataset: Dataset, kwargs: dict[str, Any]) -> EvaluationResult:
+    def _locally(
+        self, llms: Sequence[Llm], dataset: Dataset, stop: threading.Event | None, kwargs: dict[str, Any]
+    ) -> EvaluationResult:
         params = kwargs.pop("params", None) or {}
         answered: list[tuple[str, Mapping[str, Any], Any, str, str]] = []
         for llm in llms:
             tag = _tag(llm)
-            for row in _answers(llm, dataset, {**kwargs, **params}):
+            for row in _answers(llm, dataset, stop, {**kwargs, **params}):
                 asked = row.get("input_chats") or row["input_prompt"]
                 answered.append((tag, row, asked, row[asking.EXPECTED], row[asking.OUTPUT]))
         return self._scored(answered)
@@ -214,12 +216,14 @@ def _unit(llm: Llm, params: Mapping[str, Any] | None, options: dict[str, Any]) -
     return {"endpoint": name, **more}
 
 
-def _answers(llm: Llm, dataset: Dataset, kwargs: dict[str, Any]) -> Iterable[Mapping[str, Any]]:
+def _answers(
+    llm: Llm, dataset: Dataset, stop: threading.Event | None, kwargs: dict[str, Any]
+) -> Iterable[Mapping[str, Any]]:
     service = llm if isinstance(llm, Service) else llm.service
     if service is None:
         assert isinstance(llm, Model)
         llm._complete(transport_options(kwargs))
-        return dataset.test_using_llm(model_version_id=llm.version_id, **kwargs)
+        return dataset.test_using_llm(model_version_id=llm.version_id, **{**kwargs, "stop": stop})
     name = service.model.name if service.model is not None and not service.endpoint else None
     is_chat = service.service_type in (None, ServiceType.Chat)
     if dataset.is_dataset_located_in_qianfan():

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from qianfan.contract.enums import DeployPoolType
 from qianfan.dataset.state import saved
@@ -49,6 +49,22 @@ class Config(BaseModel):
                 advice=f"mend {place} and try again",
             ) from None
 
+    @classmethod
+    def of(cls, given: Any) -> Any:
+        """A configuration of what was given: one, None, a dict of its fields, or the path of a file.
+
+        Raises InvalidArgumentError for anything else."""
+        if given is None or isinstance(given, cls):
+            return given
+        if isinstance(given, dict):
+            return cls(**given)
+        if isinstance(given, (str, Path)):
+            return cls.load(given)
+        raise InvalidArgumentError(
+            f"{given!r} is no {cls.__name__}",
+            advice=f"give {cls.__name__}(…), a dict or a file of its fields",
+        )
+
     def to_state(self) -> dict[str, Any]:
         """The fields as plain values."""
         return self.model_dump(mode="json")
@@ -88,7 +104,8 @@ class Config(BaseModel):
 
 @saved
 class DeployConfig(Config):
-    """How to deploy. endpoint_prefix: the endpoint's name, by default one made of the model's ids.
+    """How to deploy. endpoint_prefix: the endpoint's name, by default one made of the model's ids. extras:
+    further members of the request, spelled as the platform does.
 
     The last five are of the later interface of the cloud; where one is set, the service is made through it.
     endpoint_suffix: the endpoint's name there. qps: requests a second. resource_type: GPU-I-2, GPU-I-4 or
@@ -108,6 +125,19 @@ class DeployConfig(Config):
     resource_type: str | None = None
     months: int | None = Field(default=None, ge=1)
     hours: int | None = Field(default=None, ge=1)
+
+    @field_validator("extras")
+    @classmethod
+    def _mapping(cls, value: Any) -> Any:
+        if value is not None and not isinstance(value, dict):
+            raise ValueError("extras are a dict of further members of the request")
+        return value
+
+    @model_validator(mode="after")
+    def _one_length(self) -> DeployConfig:
+        if self.months is not None and self.hours is not None:
+            raise ValueError("a service is paid for by months or by hours, not both")
+        return self
 
     @property
     def speaks_v2(self) -> bool:

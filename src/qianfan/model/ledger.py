@@ -6,13 +6,14 @@ import html
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-OUTCOMES: Final = ("kept", "truncated", "split", "dropped")
+OUTCOMES: Final = ("kept", "truncated", "split", "dropped", "refused")
 Page = Callable[[str | None, str | None], dict[str, Any]]  # marker, what → one page
 
 
 class Ledger(dict[str, Any]):
     """How many samples there are, and what became of them: kept, truncated, split or dropped, which sum to
-    `samples`; `trained_tokens`; `problems`, the first hundred with their reasons.
+    `samples`; `trained_tokens`; `problems`, the first hundred with their reasons. Where the policy refuses a run for
+    samples that are too long, those are `refused`.
 
     `entries()` are all of them, as the platform keeps them."""
 
@@ -23,7 +24,7 @@ class Ledger(dict[str, Any]):
     def entries(self, what: str | None = None) -> Iterator[dict[str, Any]]:
         """Every sample: `sample`, `what`, `why`, `tokens`, `trainedTokens`, `heldOut`, and where it is from.
 
-        what: only those that were kept, truncated, split or dropped."""
+        what: only those that were kept, truncated, split, dropped or refused."""
         marker: str | None = None
         while self._page is not None:
             page = self._page(marker, what)
@@ -43,13 +44,20 @@ class Ledger(dict[str, Any]):
             lines.append(f"and {self['problems_not_shown']} more")
         return "\n".join(lines)
 
+    def _repr_html_(self) -> str:
+        cells = "".join(f"<td>{self.get(what, 0)}</td>" for what in ("samples", *OUTCOMES))
+        heads = "".join(f"<th>{what}</th>" for what in ("samples", *OUTCOMES))
+        told = html.escape("\n".join(str(self).splitlines()[1:]))
+        return f"<table><tr>{heads}</tr><tr>{cells}</tr></table><pre>{told}</pre>"
+
 
 class Xray(dict[str, Any]):
     """One sample as the trainer reads it.
 
     `sequences`: each with `rendered`, the text that the chat template makes, and `tokens`, of which each has
-    `id`, `text`, and whether it is `trained`; of a preference the chosen answer and the rejected one.
-    As text the learned parts stand between ⟦ and ⟧; a notebook colours them."""
+    `id`, `text`, whether it is `trained`, and whether it is a control token (`special`), which its name in a text is
+    not; of a preference the chosen answer and the rejected one.
+    As text the learned parts stand between ⟦ and ⟧; a notebook colours them, and draws control tokens bold."""
 
     def __str__(self) -> str:
         texts = []
@@ -67,8 +75,7 @@ class Xray(dict[str, Any]):
         rows = []
         for one in self["sequences"]:
             spans = "".join(
-                f'<span title="{token["id"]}"{_LEARNED if token["trained"] else ""}>'
-                f"{html.escape(token['text'])}</span>"
+                f'<span title="{token["id"]}"{_style(token)}>{html.escape(token["text"])}</span>'
                 for token in one["tokens"]
             )
             rows.append(f'{html.escape(self._title(one))}<pre style="white-space:pre-wrap">{spans}</pre>')
@@ -84,4 +91,10 @@ class Xray(dict[str, Any]):
         return f"sample {self.get('sample', '?')}{': ' + what if what else ''}; {len(tokens)} tokens, {learned} learned"
 
 
-_LEARNED: Final = ' style="background:#2ca02c33"'
+def _style(token: dict[str, Any]) -> str:
+    styles = (
+        "background:#2ca02c33" if token["trained"] else "",
+        "font-weight:bold" if token.get("special") else "",
+    )
+    told = ";".join(filter(None, styles))
+    return f' style="{told}"' if told else ""

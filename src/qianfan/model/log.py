@@ -44,6 +44,13 @@ class TrainLog(list[str]):
         """Loss, evaluation loss, learning rate, tokens per second and more, by name: points `(step, value)`."""
         return Curves.of(self.metrics)
 
+    @property
+    def examples(self) -> list[dict[str, Any]]:
+        """What the model said to a few of its samples before the first step and after the last: `sample`,
+        `held_out`, `question`, `wanted`, `before`, `after`. Empty until a run has finished."""
+        ends = [event for event in self.metrics if event.get("kind") == "finished"]
+        return list(ends[-1].get("examples") or ()) if ends else []
+
     def plot(self, *names: str) -> Curves | None:
         """Show the curves: in a notebook as a picture, which is returned, else as text on standard output.
 
@@ -70,7 +77,17 @@ class TrainLog(list[str]):
 
     def _repr_html_(self) -> str:
         told = html.escape("\n".join([*([str(self.ledger)] if self.ledger else ()), *self[-_LINES:]]))
-        return f"{self.curves.svg() if self.curves else ''}<pre>{told}</pre>"
+        return f"{self.curves.svg() if self.curves else ''}{self._answers()}<pre>{told}</pre>"
+
+    def _answers(self) -> str:
+        """The examples as a table in HTML."""
+        if not self.examples:
+            return ""
+        names = ("sample", "question", "wanted", "before", "after")
+        rows = [[html.escape(str(one.get(name, ""))) for name in names] for one in self.examples]
+        cells = ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
+        heads = "".join(f"<th>{name}</th>" for name in names)
+        return f"<table><tr>{heads}</tr>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
 
 
 def line_of(entry: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qianfan.config import get_config
@@ -76,12 +77,14 @@ class Model(ExecuteSerializable[dict[str, Any], Any]):
         *,
         step: int | None = None,
         stop: threading.Event | None = None,
+        begun: Callable[[], None] | None = None,
         **kwargs: Any,
     ) -> Model:
         """Publish the training run, and wait until the version is ready. Returns self.
 
         name: default `m_{container}_{run}`. step: a checkpoint of the run instead of its end. A version that
-        exists is not published again, only waited for.
+        exists is not published again, only waited for. stop: ends the wait when it is set. begun: called as
+        soon as the platform has begun, when `dumps` holds what to wait for.
         Raises InvalidArgumentError without ids or for a run that did not finish, InternalError when
         publishing failed."""
         options = transport_options(kwargs)
@@ -93,6 +96,8 @@ class Model(ExecuteSerializable[dict[str, Any], Any]):
                         "there is nothing to publish", advice="give task_id and job_id of a training run"
                     )
                 self._publish(run, name or self.name or f"m_{run.container_id}_{run.run_id}", step, options)
+                if begun is not None:
+                    begun()
             if run is not None:
                 self._wait_for(run, stop, options)
             self._find_version(options)

@@ -51,7 +51,7 @@ class Run:
         return self.task_id if self.is_v2 else self.job_id
 
     def __str__(self) -> str:
-        return f"{self.container_id}/{self.run_id}"
+        return f"{self.container_id}/{self.run_id}" if self.container_id else str(self.run_id)
 
     def public_id(self, **options: Any) -> Id:
         """The `task-…` by which V2 knows the run; asked for where a run of V1 does not have it."""
@@ -130,10 +130,13 @@ class Run:
         except (APIError, RequestError) as error:
             if error.status_code in (401, 403):
                 raise
+            advice = (
+                "on the cloud look at the run's page in the console; the link is vdlLink in the job detail"
+            )
             raise InternalError(
                 f"the platform gives no {what} of training run {self}: {getattr(error, 'error_msg', '') or error}",
                 cause=error,
-                advice="on the cloud look at the run's page in the console; the link is vdlLink in the job detail",
+                advice=error.advice if error.error_code == "NoSuchResource" else advice,
             ) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qianfan.config import get_config
@@ -51,7 +52,7 @@ class Service(ExecuteSerializable[dict[str, Any], Any]):
         self.id, self.endpoint = id, endpoint
         self.model = Model(name=model) if isinstance(model, str) else model
         self.deploy_config = deploy_config
-        self.service_type = ServiceType(service_type) if service_type is not None else None
+        self.service_type = None if service_type is None else _type(service_type)
         if self.service_type is None and deploy_config is not None:
             self.service_type = deploy_config.service_type
 
@@ -67,14 +68,23 @@ class Service(ExecuteSerializable[dict[str, Any], Any]):
         self.endpoint = self.endpoint or _endpoint(detail)
         return _status(detail)
 
-    def deploy(self, *, stop: threading.Event | None = None, **kwargs: Any) -> Service:
+    def deploy(
+        self,
+        *,
+        stop: threading.Event | None = None,
+        begun: Callable[[], None] | None = None,
+        **kwargs: Any,
+    ) -> Service:
         """Deploy the model and wait until the service is ready. Returns self.
 
+        stop: ends the wait when it is set. begun: called as soon as the platform has begun.
         Raises InvalidArgumentError without a model or a configuration, InternalError when it does not come up.
         A deployment that was begun is waited for, not made again."""
         options = transport_options(kwargs)
         if self.id is None:
             self._apply(options)
+            if begun is not None:
+                begun()
         return self._wait_until_done(stop, options)
 
     def scale(self, replicas: int, **kwargs: Any) -> Service:
@@ -204,26 +214,28 @@ class Service(ExecuteSerializable[dict[str, Any], Any]):
             )
         model._complete(options)
         if config.speaks_v2:
-            self.id = ServiceCalls.V2.create_service(
-                model_set_id=model.id,  # type: ignore[arg-type]
-                model_id=model.version_id,  # type: ignore[arg-type]
-                name=config.name or f"svc{model.id}_{model.version_id}",
-                url_suffix=config.endpoint_suffix or config.endpoint_prefix or f"ep{model.version_id}",
-                description=config.description or None,
+            terms: dict[str, Any] = {
+                **(config.extras or {}),
+                "model_set_id": model.id,
+                "model_id": model.version_id,
+                "name": config.name or f"svc{model.id}_{model.version_id}",
+                "url_suffix": config.endpoint_suffix or config.endpoint_prefix or f"ep{model.version_id}",
+                "description": config.description or None,
                 **config.v2_terms(),
-                **options,
-            )["result"]["serviceId"]
+            }
+            self.id = ServiceCalls.V2.create_service(**terms, **options)["result"]["serviceId"]
             return
-        self.id = ServiceCalls.create(
-            model_id=model.id,  # type: ignore[arg-type]
-            model_version_id=model.version_id,
-            name=config.name or f"svc{model.id}_{model.version_id}",
-            uri=config.endpoint_prefix or f"ep{model.id}_{model.version_id}",
-            replicas=config.replicas,
-            pool_type=DeployPoolType(config.pool_type),
-            description=config.description or None,
-            **options,
-        )["result"]["serviceId"]
+        terms = {
+            **(config.extras or {}),
+            "model_id": model.id,
+            "model_version_id": model.version_id,
+            "name": config.name or f"svc{model.id}_{model.version_id}",
+            "uri": config.endpoint_prefix or f"ep{model.id}_{model.version_id}",
+            "replicas": config.replicas,
+            "pool_type": DeployPoolType(config.pool_type),
+            "description": config.description or None,
+        }
+        self.id = ServiceCalls.create(**terms, **options)["result"]["serviceId"]
 
     def _of_the_platform(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         if self.id is None:
@@ -264,6 +276,15 @@ def model_deploy(model: Model, deploy_config: DeployConfig, **kwargs: Any) -> Se
             service_type=getattr(deploy_config, "service_type", None),
         )
     return model.service.deploy(**kwargs)
+
+
+def _type(word: Any) -> ServiceType:
+    try:
+        return ServiceType(word)
+    except ValueError:
+        raise InvalidArgumentError(
+            f"there is no service_type {word!r}", advice=f"it is one of {', '.join(ServiceType)}"
+        ) from None
 
 
 def _status(detail: Any) -> WireServiceStatus:

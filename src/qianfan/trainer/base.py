@@ -1,20 +1,24 @@
-"""Actions, pipelines and trainers: what runs, in which order, and what it tells while it runs."""
+"""Actions and pipelines: what runs, in which order, and what it tells while it runs."""
 
 from __future__ import annotations
 
 import copy
+import difflib
 import functools
+import inspect
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from qianfan.contract.ids import random_word
 from qianfan.dataset import state as saved_state
 from qianfan.errors import InternalError, InvalidArgumentError, TrainingFailed
 from qianfan.model.runnable import Executable, ExecuteSerializable, Input, Output, Serializable
-from qianfan.trainer.consts import ActionState, FinetuneStatus, status_of
-from qianfan.trainer.event import Event, EventHandler, dispatch_event
+from qianfan.trainer.consts import ActionState
+from qianfan.trainer.event import Event, EventHandler, a_handler, dispatch_event
+from qianfan.trainer.trainer import Trainer
+from qianfan.utils.logging import logger
 
 __all__ = [
     "BaseAction",
@@ -60,15 +64,20 @@ class BaseAction(ExecuteSerializable[Input, Output], ABC):
         self.id = id or random_word(10)
         self.name = name or f"action_{self.id}"
         self.state = ActionState.Preceding
-        self.event_dispatcher = event_handler
+        self.event_dispatcher = a_handler(event_handler)
+        self._say_ignored(kwargs)
         self._input: Any = None
         self._observers: list[Callable[[BaseAction[Any, Any], Event], None]] = []
+        self._keepers: list[Callable[[], None]] = []  # who writes the state down, between the events too
         self._shown = False  # a progress tells what would else be logged
         self._stop = threading.Event()
         self._in_pipeline = False
         self._telling = False
         self._stop_told = False
         self._lock = threading.RLock()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(id={self.id!r}, state={self.state.value!r})"
 
     @classmethod
     def action_type(cls) -> str:
@@ -126,6 +135,29 @@ class BaseAction(ExecuteSerializable[Input, Output], ABC):
         self.state = ActionState(state["action_state"])
         self._input, self.result = state.get("input"), state.get("result")
         return self
+
+    def _renew(self, input: Any) -> None:
+        """Forget what an earlier execution left: this one begins anew, with this input."""
+        self._input, self.result = input, None
+        self.state = ActionState.Preceding
+
+    def _is_unended(self) -> bool:
+        """Whether it was begun and told no end: it runs, or was interrupted, here or in another process."""
+        return self.state is ActionState.Running
+
+    def _note(self) -> None:
+        """Have the state written down now: the platform has begun what must not be begun twice."""
+        for keep in list(self._keepers):
+            keep()
+
+    def _say_ignored(self, unknown: Iterable[str]) -> None:
+        """Warn of arguments that no constructor of this class has."""
+        for name in unknown:
+            makers = [vars(cls)["__init__"] for cls in type(self).__mro__ if "__init__" in vars(cls)]
+            known = {word for maker in makers[:-1] for word in inspect.signature(maker).parameters}
+            near = difflib.get_close_matches(name, known - {"self", "args", "kwargs"}, 1)
+            meant = f"; did you mean {near[0]!r}?" if near else ""
+            logger.warning("%s has no argument %r, so it is ignored%s", type(self).__name__, name, meant)
 
     def _adopt(self, stop: threading.Event) -> None:
         """Share the pipeline's stop; only the outermost pipeline clears it."""
@@ -211,6 +243,12 @@ class Pipeline(BaseAction[dict[str, Any], dict[str, Any]]):
         **kwargs: Any,
     ) -> None:
         super().__init__(event_handler=event_handler, **kwargs)
+        for one in [*actions, *post_actions]:
+            if not isinstance(one, BaseAction):
+                raise InvalidArgumentError(
+                    f"a pipeline is made of actions, {one!r} is none",
+                    advice="subclass qianfan.trainer.base.BaseAction, and give an object of it",
+                )
         self.actions: dict[str, BaseAction[Any, Any]] = {}
         for action in actions:
             if action.id in self.actions:
@@ -219,6 +257,7 @@ class Pipeline(BaseAction[dict[str, Any], dict[str, Any]]):
         self.seq = list(self.actions)
         self.post_actions = list(post_actions)
         self.current_action = ""
+        self._posts_done = 0  # post_actions that need not be done again
         self._working = False  # the current action is at it
         for action in [*actions, *self.post_actions]:
             action._adopt(self._stop)
@@ -229,12 +268,16 @@ class Pipeline(BaseAction[dict[str, Any], dict[str, Any]]):
     def action_type(cls) -> str:
         return "pipeline"
 
+    def __repr__(self) -> str:
+        names = ", ".join(type(action).__name__ for action in self.actions.values())
+        return f"{type(self).__name__}(id={self.id!r}, actions=[{names}], state={self.state.value!r})"
+
     def __getitem__(self, key: str) -> BaseAction[Any, Any] | None:
         return self.actions.get(key)
 
     def exec(self, input: dict[str, Any] | None = None, **kwargs: Any) -> dict[str, Any]:
         """Run all actions and return the last output; a stopped pipeline returns the last one there is."""
-        self._input = copy.deepcopy(input)
+        self._input, self._posts_done = copy.deepcopy(input), 0
         return self._told(lambda: self._run(input, 0, **kwargs))
 
     def exec_from(
@@ -244,6 +287,7 @@ class Pipeline(BaseAction[dict[str, Any], dict[str, Any]]):
 
         input: of that action; by default what the action before it left."""
         self._clear_stop()
+        self._posts_done = 0
         return self._run(input, self._index(start), **kwargs)
 
     def resume(self, **kwargs: Any) -> dict[str, Any]:
@@ -251,17 +295,21 @@ class Pipeline(BaseAction[dict[str, Any], dict[str, Any]]):
         return self._told(lambda: self._again(**kwargs))
 
     def stop(self, **kwargs: Any) -> None:
-        """Stop the current action and start no other. Raises InternalError when nothing was started."""
+        """Stop the current action and start no other. Raises InternalError when nothing was started.
+
+        A training that goes on on the platform though nobody waits for it any more, after Ctrl-C or a crash,
+        is stopped there, too."""
         action = self.actions.get(self.current_action)
-        if action is None:
+        if action is None and not self._telling:
             raise InternalError("unknown action to stop: the pipeline was not started", advice="run it first")
         self._stop.set()
-        if self._working:
+        if action is not None and (self._working or action._is_unended()):
             action.stop(**kwargs)
         self._tell_stopped()
 
     def register_event_handler(self, event_handler: EventHandler, action_id: str | None = None) -> None:
         """Give the handler to one action, or without an id to the pipeline and all its actions."""
+        a_handler(event_handler)
         if action_id is not None:
             self.actions[self.seq[self._index(action_id)]].event_dispatcher = event_handler
             return
@@ -274,12 +322,14 @@ class Pipeline(BaseAction[dict[str, Any], dict[str, Any]]):
             "actions": list(self.actions.values()),
             "post_actions": self.post_actions,
             "current_action": self.current_action,
+            "post_actions_done": self._posts_done,
         }
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Any:
         pipeline = cls(state["actions"], state["post_actions"], id=state["id"], name=state["name"])
         pipeline.current_action = state["current_action"]
+        pipeline._posts_done = state.get("post_actions_done", 0)
         return pipeline._restored(state)
 
     def _adopt(self, stop: threading.Event) -> None:
@@ -305,14 +355,19 @@ class Pipeline(BaseAction[dict[str, Any], dict[str, Any]]):
             if self._stop.is_set():
                 return self._keep(output)
             action = self.actions[id]
-            self.current_action, action._input, action.result = id, output, None
+            self.current_action = id
+            action._renew(output)
             self.action_event(ActionState.Running, "pipeline running", {"action": id})
             if self._stop.is_set():
                 return self._keep(output)
             output = self._work(action.exec, input=output, **kwargs)
-        for post in self.post_actions:
-            if not self._stop.is_set():
-                post.exec(input=copy.deepcopy(output), **kwargs)
+            if action.result is None:
+                action.result = output
+        for post in self.post_actions[self._posts_done :]:
+            if self._stop.is_set():
+                break
+            post.exec(input=copy.deepcopy(output), **kwargs)
+            self._posts_done += 1
         return self._keep(output)
 
     def _again(self, **kwargs: Any) -> dict[str, Any]:
@@ -332,69 +387,3 @@ class Pipeline(BaseAction[dict[str, Any], dict[str, Any]]):
     def _keep(self, output: Any) -> dict[str, Any]:
         self.result = output
         return output  # type: ignore[no-any-return]
-
-
-class Trainer(ABC):
-    """A whole training in one call: `run`, `stop`, `resume`.
-
-    ppls: its pipelines. result: what each left, or `{"error": exception}` when it failed."""
-
-    ppls: list[Pipeline] = []  # noqa: RUF012  documented; each object has its own
-    result: list[Any] = []  # noqa: RUF012
-
-    @abstractmethod
-    def run(self, **kwargs: Any) -> Trainer:
-        """Run the training and wait for its end."""
-
-    @abstractmethod
-    def stop(self, **kwargs: Any) -> Trainer:
-        """Stop the training; called from another thread or from an event handler."""
-
-    @abstractmethod
-    def resume(self, **kwargs: Any) -> Trainer:
-        """Go on after a stop or a failure."""
-
-    @property
-    @abstractmethod
-    def output(self) -> Any:
-        """What the training left."""
-
-    @property
-    def status(self) -> str:
-        """The current action and its state in one word of `FinetuneStatus` or `ServiceStatus`."""
-        pipeline = self._only_pipeline()
-        action = pipeline.actions.get(pipeline.current_action)
-        return FinetuneStatus.Unknown if action is None else status_of(type(action), action.state)
-
-    @property
-    def actions(self) -> dict[str, BaseAction[Any, Any]]:
-        """The actions of the first pipeline by id."""
-        return self.ppls[0].actions if self.ppls else {}
-
-    def register_event_handler(self, event_handler: EventHandler, ppl_id: str | None = None) -> None:
-        """Give the handler to one pipeline by its id, or to all, actions included."""
-        chosen = [pipeline for pipeline in self.ppls if ppl_id in (None, pipeline.id)]
-        if not chosen:
-            raise InvalidArgumentError(
-                f"there is no pipeline {ppl_id!r}", advice=f"its id is one of {[p.id for p in self.ppls]}"
-            )
-        for pipeline in chosen:
-            pipeline.register_event_handler(event_handler)
-
-    def get_evaluate_result(self) -> Any:
-        """What the evaluation found, where the trainer evaluates."""
-        raise NotImplementedError(
-            f"{type(self).__name__} makes no evaluation; give it eval_dataset= and evaluators="
-        )
-
-    def get_log(self) -> Any:
-        """The log of the training, where the trainer keeps one."""
-        raise NotImplementedError(f"{type(self).__name__} keeps no log")
-
-    def _only_pipeline(self) -> Pipeline:
-        if len(self.ppls) != 1:
-            raise InvalidArgumentError(
-                f"the trainer has {len(self.ppls)} pipelines where one is wanted",
-                advice="make the trainer through its constructor",
-            )
-        return self.ppls[0]

@@ -21,7 +21,7 @@ _V1_PEFT = {
 }
 _V2_PEFT = {"ALL": PeftType.ALL, "LoRA": PeftType.LoRA, "P-tuning": PeftType.PTuning}
 OURS = frozenset(
-    {"virtual_tokens", "beta", "too_long", "checkpoint_steps", "checkpoints_kept", "seed"}
+    {"virtual_tokens", "beta", "too_long", "most_dropped", "checkpoint_steps", "checkpoints_kept", "seed"}
 )  # the cloud has no limits for
 _CORPUS: dict[str | int, int] = {"common": 1, "yiyan": 2, "vertical": 3, 1: 1, 2: 2, 3: 3}
 NOT_HYPER = frozenset({"peft_type", "trainset_rate", "extras"})  # what is no hyper-parameter
@@ -56,6 +56,9 @@ class TrainConfig(Config):
     virtual_tokens: int | None = Field(default=None, ge=1)  # that prompt tuning learns
     beta: float | None = Field(default=None, gt=0)  # DPO: how much leaving the starting model costs
     too_long: str | None = None  # refuse (default), drop, truncate or split samples that are too long
+    most_dropped: int | None = Field(
+        default=None, ge=0, le=100
+    )  # percent of the samples; more refuse the run (50)
     checkpoint_steps: int | None = Field(default=None, ge=1)  # between two checkpoints; else by time
     checkpoints_kept: int | None = Field(default=None, ge=1)
     seed: int | None = Field(default=None, ge=0)
@@ -94,7 +97,8 @@ class DatasetConfig(Config):
     datasets: `Dataset`s, ids of datasets, or BOS paths. sampling_rates: one for each, 0.01 to 10: how often a
     record of it is seen in an epoch. eval_split_ratio: percent held out for evaluation; None takes the
     TrainConfig's trainset_rate. corpus_*: of the cloud, which mixes its own texts in: "common", "yiyan" or
-    "vertical"; a share such as "5%" or "1:2"; labels of the vertical one. source_type: what datasets say."""
+    "vertical"; a share such as "5%" or "1:2"; labels of the vertical one. source_type: "Platform" or "Bos"; the
+    datasets say so themselves."""
 
     kind: ClassVar[str] = "dataset-config"
 
@@ -119,6 +123,8 @@ class DatasetConfig(Config):
             raise ValueError(f"{len(self.sampling_rates)} sampling_rates for {len(self.datasets)} datasets")
         if self.corpus_type is not None and self.corpus_type not in _CORPUS:
             raise ValueError(f"corpus_type is one of {', '.join(map(str, _CORPUS))}")
+        if self.corpus_type is None and (self.corpus_proportion or self.corpus_labels):
+            raise ValueError("corpus_proportion and corpus_labels belong to a corpus_type, which is missing")
         return self
 
     def corpus(self) -> dict[str, Any] | None:

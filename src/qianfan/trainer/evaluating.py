@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from qianfan.dataset import state as saved_state
+from qianfan.dataset.sources import QianfanDataSource
 from qianfan.errors import APIError, InvalidArgumentError, RequestError
 from qianfan.model import Model, Service
 from qianfan.trainer.consts import ActionState
@@ -19,7 +20,7 @@ class EvaluateAction(Step):
 
     Input: `service`, else `model`, else `model_id` and `model_version_id`. Output: `{"eval_res", **input}`.
 
-    eval_dataset: where the questions are. evaluators: local ones (`LocalEvaluator`) or those of the platform,
+    eval_dataset: where the questions are, a Dataset or the id of one. evaluators: local ones (`LocalEvaluator`) or those of the platform,
     not both (ValueError). gate: go on only when the model passes it; its baseline is evaluated as well. A closed gate
     raises GateClosed, so that what follows, such as a deployment, is not done."""
 
@@ -34,11 +35,13 @@ class EvaluateAction(Step):
             raise InvalidArgumentError(
                 "an evaluation needs eval_dataset and evaluators", advice="give both, or neither"
             )
-        self.eval_dataset, self.evaluators = eval_dataset, list(evaluators)
+        self.eval_dataset, self.evaluators = _dataset(eval_dataset), list(evaluators)
         self.gate = gate
         if gate is not None and gate.baseline is None:
             raise InvalidArgumentError("the gate has no baseline", advice="give Gate(…, baseline=Model(…))")
         self._manager()  # tells now what cannot be mixed
+        if self._remote():
+            self.must_be_on_platform("evaluators of the platform read one")
 
     def work(self, input: Fields, options: Fields, again: bool) -> Fields:
         llm = self._llm(input)
@@ -78,12 +81,31 @@ class EvaluateAction(Step):
             )
         return Model(id=model_id, version_id=version_id)
 
-    def _manager(self) -> Any:
-        from qianfan.evaluation import EvaluationManager
+    def must_be_on_platform(self, why: str) -> None:
+        """Raise InvalidArgumentError where the questions are rows of this machine."""
+        source = self.eval_dataset.inner_data_source_cache
+        if not isinstance(source, QianfanDataSource) or self.eval_dataset.is_changed:
+            raise InvalidArgumentError(
+                f"eval_dataset is not on the platform, and {why} that is",
+                advice="save it there: dataset.save(replace_source=True, qianfan_dataset_create_args={…})",
+            )
+
+    def _remote(self) -> list[Any]:
         from qianfan.evaluation.evaluator import LocalEvaluator
 
-        local = [one for one in self.evaluators if isinstance(one, LocalEvaluator)]
-        remote = [one for one in self.evaluators if not isinstance(one, LocalEvaluator)]
+        return [one for one in self.evaluators if not isinstance(one, LocalEvaluator)]
+
+    def _manager(self) -> Any:
+        from qianfan.evaluation import EvaluationManager
+        from qianfan.evaluation.evaluator import Evaluator
+
+        for one in self.evaluators:
+            if not isinstance(one, Evaluator):
+                raise InvalidArgumentError(
+                    f"{one!r} is no evaluator", advice="give objects of LocalEvaluator or QianfanEvaluator"
+                )
+        remote = self._remote()
+        local = [one for one in self.evaluators if one not in remote]
         return EvaluationManager(local_evaluators=local or None, qianfan_evaluators=remote or None)
 
     def to_state(self) -> Fields:
@@ -93,3 +115,15 @@ class EvaluateAction(Step):
             "evaluators": self.evaluators,
             "gate": self.gate,
         }
+
+
+def _dataset(given: Any) -> Any:
+    from qianfan.dataset import Dataset
+
+    if isinstance(given, Dataset):
+        return given
+    if isinstance(given, (int, str)) and (str(given).isdigit() or str(given).startswith("ds-")):
+        return Dataset(id=int(given) if str(given).isdigit() else given)
+    raise InvalidArgumentError(
+        f"eval_dataset cannot be {given!r}", advice="give Dataset.load(…), or the id of a dataset"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from qianfan.errors import InvalidArgumentError
 from qianfan.trainer.consts import ActionState
 from qianfan.utils.logging import logger
 
@@ -53,6 +54,16 @@ class EventHandler:
 
     def dispatch(self, event: Event) -> None:
         """Called for every event, in the thread that runs the action. Does nothing by default."""
+
+
+def a_handler(given: EventHandler | None) -> EventHandler | None:
+    """What was given as a handler, if it can hear events; else InvalidArgumentError."""
+    if given is None or (callable(getattr(given, "dispatch", None)) and not isinstance(given, type)):
+        return given
+    raise InvalidArgumentError(
+        f"{given!r} cannot hear events",
+        advice="subclass qianfan.trainer.EventHandler, write dispatch(self, event), and give an object of it",
+    )
 
 
 def dispatch_event(event_handler: EventHandler | None = None, event: Event | None = None) -> None:

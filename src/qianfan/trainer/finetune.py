@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from qianfan.contract.enums import TrainMode
 from qianfan.dataset import state as saved_state
-from qianfan.trainer import recipes
+from qianfan.errors import InvalidArgumentError
+from qianfan.trainer import limits, recipes
 from qianfan.trainer.running import PipelineTrainer
 
 if TYPE_CHECKING:
@@ -51,7 +52,12 @@ class LLMFinetune(PipelineTrainer):
         previous_task_id: str | None = None,
         **kwargs: Any,
     ) -> None:
-        mode = TrainMode(kwargs.pop("train_mode", None) or self.train_mode)
+        mode = limits.mode_of(kwargs.pop("train_mode", None) or self.train_mode)
+        if self.train_mode != TrainMode.SFT.value and mode != self.train_mode:
+            raise InvalidArgumentError(
+                f"{type(self).__name__} trains by {self.train_mode}, not by {mode.value}",
+                advice="leave train_mode out, or take LLMFinetune",
+            )
         self.ppls = [
             recipes.pipeline(
                 type(self).__name__,

@@ -158,6 +158,7 @@ class _Keeper:
         self._one = threading.RLock()  # a stop is told by another thread
         for action in self._watched:
             action._observers.append(self._seen)
+            action._keepers.append(self._keep)
 
     def _seen(self, action: Any, event: Any) -> None:
         mark = (action.id, event.action_state, getattr(action, "run", None))
@@ -179,6 +180,7 @@ class _Keeper:
         """Write it down for the last time."""
         for action in self._watched:
             action._observers.remove(self._seen)
+            action._keepers.remove(self._keep)
         self._keep()
 
 

@@ -36,6 +36,16 @@ def base_model_of(train_type: str, base_model: str | None, strict: bool) -> str:
     return row.base
 
 
+def mode_of(word: Any) -> TrainMode:
+    """A training mode of its word; SFT for None. Raises InvalidArgumentError that names what there is."""
+    try:
+        return TrainMode.SFT if word is None else TrainMode(word)
+    except ValueError:
+        raise InvalidArgumentError(
+            f"there is no train_mode {word!r}", advice=f"it is one of {', '.join(TrainMode)}"
+        ) from None
+
+
 def method_of(train_type: str, mode: TrainMode, word: Any, strict: bool) -> str:
     """The tuning method in the words of V1; the default of the train type when there is none."""
     row = train_types.find(train_type) or train_types.table()[train_types.DEFAULT]

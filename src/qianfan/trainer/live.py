@@ -5,11 +5,13 @@ It asks the platform nothing; what it shows comes from the job details that are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from qianfan.dataset.progress import wanted
+from qianfan.dataset.board import Board
+from qianfan.dataset.progress import in_notebook, wanted
 from qianfan.dataset.waiting import progress_of
 from qianfan.trainer.consts import ActionState
 from qianfan.utils.logging import logger
@@ -33,10 +35,7 @@ def shown(pipeline: Pipeline, asked: bool | None) -> Iterator[None]:
     if not wanted(asked):
         yield
         return
-    from rich.console import Console
-
-    console = Console()
-    picture = _Bars(console) if console.is_terminal or console.is_jupyter else _Lines(console)
+    picture = _picture()
     actions = [*pipeline.actions.values()]
     for action in actions:
         action._observers.append(picture.seen)
@@ -48,6 +47,24 @@ def shown(pipeline: Pipeline, asked: bool | None) -> Iterator[None]:
         for action in actions:
             action._observers.remove(picture.seen)
             action._shown = False
+
+
+@contextmanager
+def telling(word: str, asked: bool | None = None) -> Iterator[Callable[[Any], None]]:
+    """Show the job details that are told to what this yields, when it is wanted; for a run without a pipeline."""
+    if not wanted(asked):
+        yield lambda detail: None
+        return
+    with _picture() as picture:
+        yield partial(picture.draw, word, word, ActionState.Running)
+
+
+def _picture() -> _Picture:
+    from rich.console import Console
+
+    console = Console()
+    kind = _Cell if in_notebook() else _Bars if console.is_terminal else _Lines
+    return kind(console)
 
 
 class _Picture:
@@ -89,8 +106,25 @@ class _Picture:
         raise NotImplementedError
 
 
+class _Cell(_Picture):
+    """For a notebook."""
+
+    def __init__(self, console: Any) -> None:
+        super().__init__(console)
+        self._board = Board()
+
+    def __exit__(self, *args: object) -> None:
+        self._board.__exit__(None, None, None)
+
+    def draw(self, id: str, word: str, state: ActionState, detail: Any) -> None:
+        ended = state in (ActionState.Done, ActionState.Error, ActionState.Stopped)
+        share = 1.0 if state is ActionState.Done else share_of(detail)
+        facts = facts_of(detail) if state is ActionState.Running else state.value.lower()
+        self._board.tell(id, word, share, facts, ended=ended)
+
+
 class _Bars(_Picture):
-    """For a terminal or a notebook."""
+    """For a terminal."""
 
     def __init__(self, console: Any) -> None:
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -172,7 +206,8 @@ def facts_of(detail: Any) -> str:
     waiting = progress.get("waiting")
     if waiting:
         place = f", place {waiting['position']}" if waiting.get("position") else ""
-        parts.append(f"{waiting.get('why', 'in the queue')}{place}")
+        begins = "" if waiting.get("seconds") is None else f", begins in about {waiting['seconds']:.0f} s"
+        parts.append(f"{waiting.get('why', 'in the queue')}{place}{begins}")
     if progress.get("steps"):
         parts.append(f"step {progress.get('step') or 0}/{progress['steps']}")
     for name, text in (

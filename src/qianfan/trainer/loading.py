@@ -37,8 +37,13 @@ class LoadDataSetAction(Step):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if generation not in ("v1", "v2"):
+            raise InvalidArgumentError(f"there is no generation {generation!r}", advice="it is v1 or v2")
         self.dataset = dataset
-        self.dataset_template = DataTemplateType(dataset_template) if dataset_template is not None else None
+        try:
+            self.dataset_template = None if dataset_template is None else DataTemplateType(dataset_template)
+        except ValueError as error:
+            raise InvalidArgumentError(str(error), advice="give a member of DataTemplateType") from None
         self.generation = generation
         self._imported: dict[int, QianfanDataSource] = {}  # where local rows were brought, by place
         config = dataset if getattr(dataset, "kind", "") == "dataset-config" else None
@@ -79,14 +84,18 @@ class LoadDataSetAction(Step):
             self._imported[place].wait_for_import(self._stop, **options)
             return self._imported[place]
         template = self.dataset_template or CONVERSATION
-        brought: QianfanDataSource = dataset.to_platform(
+
+        def brought(target: QianfanDataSource) -> None:
+            self._imported[place] = target
+            self._note()
+
+        return dataset.to_platform(  # type: ignore[no-any-return]
             create_args={"template_type": template},
             only_annotated=template in _WHOLE,
-            on_import=lambda target: self._imported.__setitem__(place, target),
+            on_import=brought,
             stop=self._stop,
             **options,
         )
-        return brought
 
     def _check_template(self, template: DataTemplateType | None) -> None:
         wanted = self.dataset_template

@@ -65,6 +65,9 @@ def pipeline(
     from qianfan.trainer.configs import TrainConfig
 
     _check_names(who, others)
+    _one_of(who, dataset=dataset, dataset_bos_path=dataset_bos_path)
+    _one_of(who, previous_trainer=previous_trainer, previous_task_id=previous_task_id)
+    _one_of(who, **{word: others.get(word) for word in ("name", "task_name", "job_name")})
     if dataset is None and dataset_bos_path is None:
         raise InvalidArgumentError(
             "dataset must be set: either dataset or bos_path is required",
@@ -108,9 +111,18 @@ def pipeline(
         last.append(DeployAction(deploy_config, event_handler=event_handler))
     if evaluate:
         check = EvaluateAction(eval_dataset, evaluators or (), gate, event_handler=event_handler)
+        if deploy_config is None or gate is not None:
+            check.must_be_on_platform("a model that is not deployed answers one")
         last.insert(len(last) if gate is None else 0, check)  # a gate stands before what it guards
     actions += last
     return Pipeline(actions, event_handler=event_handler)
+
+
+def _one_of(who: str, **given: Any) -> None:
+    """Raise InvalidArgumentError where two arguments say the same thing."""
+    both = [name for name, value in given.items() if value is not None]
+    if len(both) > 1:
+        raise InvalidArgumentError(f"{who} got {' and '.join(both)}", advice="give one of them")
 
 
 def _previous(trainer: Any, task_id: Any) -> tuple[runs.Run | None, TrainAction | None]:

@@ -14,7 +14,9 @@ from qianfan.model.log import TrainLog
 from qianfan.trainer import kept, live
 from qianfan.trainer.base import Pipeline, Trainer
 from qianfan.trainer.evaluating import EvaluateAction
+from qianfan.trainer.steps import warn_of_unknown
 from qianfan.trainer.training import TrainAction
+from qianfan.utils.logging import logger
 
 T = TypeVar("T", bound="PipelineTrainer")
 
@@ -64,7 +66,8 @@ class PipelineTrainer(Trainer):
         return self._drive(lambda pipeline, options: pipeline.resume(**options), kwargs)
 
     def stop(self, **kwargs: Any) -> Trainer:
-        """Stop the training: from another thread, from an event handler, or where `start()` runs it. Returns self.
+        """Stop the training: from another thread, from an event handler, where `start()` runs it, or after Ctrl-C
+        or a crash left it alone on the platform. Returns self.
 
         `run()` raises TrainingFailed then. Raises InternalError when nothing was started."""
         if kept.stop(self.id):
@@ -75,6 +78,8 @@ class PipelineTrainer(Trainer):
             self.train_action.stop(**kwargs)
         else:
             pipeline.stop(**kwargs)
+            if not pipeline._telling and kept.row(self.id) is not None:  # nobody else writes it down
+                self.save()
         return self
 
     @property
@@ -180,7 +185,10 @@ class PipelineTrainer(Trainer):
 
     def _drive(self: T, work: Callable[[Pipeline, dict[str, Any]], Any], kwargs: dict[str, Any]) -> T:
         pipeline = self._only_pipeline()
+        if pipeline._telling:
+            raise InvalidArgumentError(f"trainer {self.id} runs already", advice="stop() it, or let it end")
         asked = kwargs.pop("show_progress", None)
+        warn_of_unknown(kwargs, "input", "show_progress")
         config = get_config()
         options = {
             "backoff_factor": config.TRAINER_STATUS_POLLING_BACKOFF_FACTOR,
@@ -195,4 +203,16 @@ class PipelineTrainer(Trainer):
             except Exception as error:
                 self.result[0] = {"error": error}
                 raise
+            except KeyboardInterrupt:
+                self._say_what_goes_on()
+                raise
         return self
+
+    def _say_what_goes_on(self) -> None:
+        """After Ctrl-C: nobody waits here any more, but the platform may go on."""
+        train = next((one for one in self.actions.values() if isinstance(one, TrainAction)), None)
+        if train is not None and train._is_unended():
+            logger.warning(
+                "training run %s goes on on the platform: trainer.resume() waits for it, trainer.stop() stops it",
+                train.run,
+            )

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import difflib
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 from qianfan.dataset.upload import transport_options
 from qianfan.dataset.waiting import Interrupted
+from qianfan.errors import InvalidArgumentError
+from qianfan.resources.console.utils import OPTIONS
 from qianfan.trainer.base import BaseAction, RunStopped
+from qianfan.utils.logging import logger
 
 Fields = dict[str, Any]
 Id = int | str
+
+
+def warn_of_unknown(given: Fields, *also: str) -> None:
+    """Warn of keywords of a run that are no option of a call, and so are heard by nobody here.
+
+    also: what else is taken."""
+    for name in given.keys() - OPTIONS - set(also):
+        near = difflib.get_close_matches(name, [*OPTIONS, *also], 1)
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        logger.warning("no call has the option %r, only actions of your own may take it%s", name, meant)
 
 
 class Step(BaseAction[Fields, Fields]):
@@ -20,7 +35,12 @@ class Step(BaseAction[Fields, Fields]):
 
     def exec(self, input: Fields | None = None, **kwargs: Any) -> Fields:
         """Run the action once; the output is `{**input, …}`. kwargs: options of the calls it makes."""
-        self._input, self.result = dict(input or {}), None
+        if input is not None and not isinstance(input, Mapping):
+            raise InvalidArgumentError(
+                f"the input of {type(self).__name__} is a dict, not {input!r}",
+                advice="give what the action before it returned",
+            )
+        self._renew(dict(input or {}))
         return self._told(lambda: self._done(self._interruptible(self._input, kwargs)))
 
     def resume(self, **kwargs: Any) -> Fields:
@@ -34,6 +54,8 @@ class Step(BaseAction[Fields, Fields]):
         """The work itself. options: of the transport. again: it was begun before."""
 
     def _interruptible(self, input: Fields, kwargs: Fields, again: bool = False) -> Fields:
+        if not self._in_pipeline:
+            warn_of_unknown(kwargs)
         try:
             return self.work(input, transport_options(kwargs), again)
         except Interrupted:

@@ -33,7 +33,8 @@ class TrainAction(Step):
     Input: `{"datasets": [{"type": 1, "id": 111}]}`. Output: `{**input, "task_id", "job_id"}`; it publishes
     nothing. Where the platform tells them, `metrics` and `checkpoints` are in the output, too.
 
-    train_type: e.g. "ERNIE-Bot-turbo-0725". train_config: default that of the train type. base_model: only
+    train_type: e.g. "ERNIE-Bot-turbo-0725". train_config: a TrainConfig, a dict of its fields, or the path of one;
+    default that of the train type. base_model: only
     wanted for a train type this release does not know. peft_type: where train_config has none.
     validate_strict: False lets pass what only the platform knows: a train type of its own, values outside the
     cloud's limits; True compares with these limits for V1, too.
@@ -79,15 +80,25 @@ class TrainAction(Step):
         self.task_id, self.job_id = task_id, job_id
         self.run: runs.Run | None = None  # as soon as it is created
         self._public_id: str | None = None  # `task-…` of a run of V1
+        told = train_type is None and self._previous is not None  # the platform's own word is not doubted
         if train_type is None and self._previous is not None:
             train_type = self._previous.train_type()
+            if not train_type:
+                raise InvalidArgumentError(
+                    f"the platform does not tell what training run {self._previous} trains",
+                    advice="give train_type",
+                )
         if train_type is None:
             raise InvalidArgumentError(
                 "train_type must be specified", advice='give e.g. "ERNIE-Bot-turbo-0725"'
             )
+        train_config = configs.TrainConfig.of(train_config)
         strict = validate_strict is not False
-        self.train_type, self.base_model = train_type, limits.base_model_of(train_type, base_model, strict)
-        self.train_mode = TrainMode(train_mode) if train_mode is not None else TrainMode.SFT
+        self.train_type = train_type
+        self.base_model = limits.base_model_of(train_type, base_model, strict and not told)
+        self.train_mode = limits.mode_of(train_mode)
+        if task_name and job_name and task_name != job_name:
+            raise InvalidArgumentError("TrainAction got task_name and job_name", advice="give one of them")
         self.task_name = task_name or job_name or f"task_{random_word(10)}"
         self.task_description, self.job_description = task_description, job_description
         word = peft_type if train_config is None else train_config.peft_type or peft_type
@@ -161,6 +172,13 @@ class TrainAction(Step):
             self._send_stop(self.run, {**self._options, **transport_options(kwargs)})
         self._tell_stopped()
 
+    def _renew(self, input: Any) -> None:
+        super()._renew(input)
+        self.run, self._public_id, self.last_detail = None, None, None
+
+    def _is_unended(self) -> bool:
+        return self.run is not None and self.state in (ActionState.Preceding, ActionState.Running)
+
     def to_state(self) -> Fields:
         own = [
             "train_type",
@@ -217,6 +235,7 @@ class TrainAction(Step):
             )
         run = (self._create_v2 if self.is_v2 else self._create_v1)(input, options)
         self.run, self.task_id, self.job_id = run, run.task_id, run.job_id
+        self._note()
         logger.info("training run %s is created", run)
         return run
 

@@ -59,6 +59,11 @@ def trainsets(given: Any) -> list[Trainset]:
             "a training reads datasets of the platform or places in BOS, not both",
             advice="import what lies in BOS into a dataset",
         )
+    told, known = getattr(given, "source_type", None), "Platform" if found[0].bos_uri is None else "Bos"
+    if told is not None and told != known:
+        raise InvalidArgumentError(
+            f"source_type is {told!r}, but the datasets are of {known}", advice="leave source_type out"
+        )
     return found
 
 

@@ -36,10 +36,12 @@ class StubPlatform:
         self.v2_words = ["Running", "Done"]
         self.version_words = ["Creating", "Ready"]
         self.service_words = ["New", "Deploying", "Done"]
+        self.evaluation_words = ["Pending", "Doing", "DoingWithManualBegin"]
         self.update_words = ["Updating", ""]
         self.export_words = [1, 2]
         self.details: list[dict[str, Any]] = []  # progressDetail of each look at a run; the last one stays
         self.reason = ""
+        self.train_type = "ERNIE-Bot-turbo-0725"  # of a run of V1
         self.hint: dict[str, Any] = POLL
         self.template, self.project = 2000, 20
         self.released = False
@@ -206,7 +208,8 @@ class StubPlatform:
 
     def on_finetune_jobDetail(self, body: dict[str, Any]) -> dict[str, Any]:
         word = self.next("run", self.run_words)
-        return {"trainStatus": word, "progress": 50, "vdlLink": "", "progressDetail": self.detail()}
+        told = {"trainType": self.train_type, "progressDetail": self.detail()}
+        return {"trainStatus": word, "progress": 50, "vdlLink": "", **told}
 
     def on_CreateFineTuningJob(self, body: dict[str, Any]) -> dict[str, Any]:
         return {"jobId": "job-bbbbbbbbbbbb"}
@@ -301,7 +304,7 @@ class StubPlatform:
         return {"evalId": 801, "evalIdStr": "ame-aaaaaaaaaaaa"}
 
     def on_modelrepo_eval_detail(self, body: dict[str, Any]) -> dict[str, Any]:
-        word = self.next("eval", ["Pending", "Doing", "DoingWithManualBegin"])
+        word = self.next("eval", self.evaluation_words)
         conf = {"resultDatasetId": "ds-0000000000000088"}
         return {"state": word, "evalStandardConf": conf, "progressDetail": self.hint}
 

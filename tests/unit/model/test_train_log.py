@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,20 +61,27 @@ def test_all_entries_come_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_sample_shows_what_is_learned() -> None:
     """A preference has two sequences; text of the data is never markup."""
-    one = [{"text": "<b>", "id": 5, "trained": False}, {"text": "x", "id": 6, "trained": True}]
+    one = [
+        {"text": "<b>", "id": 5, "trained": False, "special": True},
+        {"text": "x", "id": 6, "trained": True},
+    ]
     two = [{"name": "chosen", "tokens": one}, {"name": "rejected", "tokens": one}]
     sample = Xray({"sample": 1, "sequences": two})
     assert str(sample) == "sample 1; 4 tokens, 2 learned\nchosen:\n<b>⟦x⟧\nrejected:\n<b>⟦x⟧"
     page = sample._repr_html_()
     assert "<b>" not in page
-    assert "&lt;b&gt;" in page
+    assert '<span title="5" style="font-weight:bold">&lt;b&gt;</span>' in page
 
 
 def test_a_notebook_sees_curves_ledger_and_lines(capsys: pytest.CaptureFixture[str]) -> None:
     """plot() prints where there is no notebook."""
-    metrics = [{"kind": "step", "step": n, "loss": 3.0 - n} for n in (1, 2)]
+    metrics: list[dict[str, Any]] = [{"kind": "step", "step": n, "loss": 3.0 - n} for n in (1, 2)]
+    said = {"sample": 1, "question": "<i>", "wanted": "b", "before": "c", "after": "d"}
+    metrics.append({"kind": "finished", "step": 2, "examples": [said]})
     log = TrainLog([{"time": "12:00", "level": "info", "text": "<step>"}], metrics, COUNTS)
+    assert log.examples == [said]
     page = log._repr_html_()
+    assert "<td>1</td><td>&lt;i&gt;</td><td>b</td><td>c</td><td>d</td>" in page
     assert page.startswith("<svg")
     assert "&lt;step&gt;" in page
     assert "2 dropped" in page

@@ -150,6 +150,21 @@ def test_a_failed_pipeline_resumes_at_the_action_that_failed() -> None:
     assert (one.runs, two.runs, three.runs) == (1, 2, 1)
 
 
+def test_a_pipeline_that_has_ended_does_nothing_again() -> None:
+    """resume() gives the same output; of the post_actions only those run that did not."""
+    one, first, second = Add(1), Add(10), Add(100, fails=True)
+    pipeline = Pipeline([one], post_actions=[first, second])
+    with pytest.raises(ValueError, match="not now"):
+        pipeline.exec({"n": 1})
+    again = loads(pipeline.dumps() or b"")
+    assert pipeline.resume() == pipeline.resume() == {"n": 2}
+    assert (one.runs, first.runs, second.runs) == (1, 1, 2)
+    assert again.resume() == {"n": 2}
+    assert [post.runs for post in again.post_actions] == [0, 1]
+    pipeline.exec({"n": 1})
+    assert (one.runs, first.runs, second.runs) == (2, 2, 3)
+
+
 def test_actions_of_ones_own_are_saved_with_their_pipeline() -> None:
     """A registered class comes back with what it adds to the state."""
     pipeline = Pipeline([Add(1, id="one"), Add(10, fails=True, id="two"), Add(100, id="three")])
@@ -160,6 +175,31 @@ def test_actions_of_ones_own_are_saved_with_their_pipeline() -> None:
     unknown = (pipeline.dumps() or b"").replace(b"test-add", b"not-here")
     with pytest.raises(UnsafeState, match="'not-here'"):
         loads(unknown)
+
+
+def test_a_class_that_would_come_back_as_another_is_not_saved() -> None:
+    """It is refused when it is written down, not when somebody wants it back."""
+
+    class Plain(BaseAction[dict[str, Any], dict[str, Any]]):
+        def exec(self, input: dict[str, Any] | None = None, **kwargs: Any) -> dict[str, Any]:
+            return {**(input or {}), "plain": True}
+
+        def resume(self, **kwargs: Any) -> dict[str, Any]:
+            return self.exec(self._input)
+
+    class More(Add):
+        pass
+
+    for action in (Plain(), More()):
+        pipeline = Pipeline([action])
+        with pytest.raises(
+            InvalidArgumentError, match=rf"a {type(action).__name__}, a class that is not saved"
+        ):
+            pipeline.dumps()
+        assert pipeline.exec({"n": 1})["n"] >= 1  # it runs all the same
+    last = Pipeline([Plain(), Add(2)])
+    last.exec({"n": 1})
+    assert last.exec_from(start=1) == {"n": 3}  # what the one before left, though that did not keep it
 
 
 def test_a_stop_is_told_and_nothing_started_cannot_be_stopped() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from stub_platform import StubPlatform
 
 from qianfan.dataset import Dataset
 from qianfan.dataset.state import saved
-from qianfan.errors import InvalidArgumentError
+from qianfan.errors import InvalidArgumentError, TrainingFailed
 from qianfan.evaluation import LocalEvaluator, ManualEvaluatorDimension, QianfanManualEvaluator
 from qianfan.model import Model, Service
 from qianfan.trainer import EvaluateAction, Event, EventHandler, LLMFinetune
@@ -103,3 +104,32 @@ def test_evaluators_of_both_kinds_do_not_mix() -> None:
         EvaluateAction(Dataset(id=1))
     with pytest.raises(ValueError, match="run exec"):
         EvaluateAction(Dataset(id=1), [Exact()]).resume()
+
+
+def test_questions_that_nobody_could_answer_are_refused_before_the_training() -> None:
+    """A model that is not deployed answers a dataset of the platform, and so do the platform's evaluators."""
+    here = Dataset.create_from_pyobj(ROWS)
+    with pytest.raises(InvalidArgumentError, match="a model that is not deployed"):
+        LLMFinetune("ERNIE-Bot-turbo-0725", 1, eval_dataset=here, evaluators=[Exact()])
+    with pytest.raises(InvalidArgumentError, match="evaluators of the platform"):
+        EvaluateAction(here, [QianfanManualEvaluator([])])
+    with pytest.raises(InvalidArgumentError, match="eval_dataset cannot be 'questions"):
+        EvaluateAction("questions.jsonl", [Exact()])
+    with pytest.raises(InvalidArgumentError, match="'exact' is no evaluator"):
+        EvaluateAction(1, ["exact"])
+    assert EvaluateAction(1, [Exact()]).eval_dataset.is_dataset_located_in_qianfan()
+
+
+def test_a_stop_ends_the_wait_for_a_models_answers(platform: StubPlatform) -> None:
+    """Of evaluators of one's own, too; the state is Stopped."""
+    platform.evaluation_words = ["Doing"]
+
+    class Stops(EventHandler):
+        def dispatch(self, event: Event) -> None:
+            if event.action_state is ActionState.Running:
+                threading.Timer(0.1, action.stop).start()
+
+    action = EvaluateAction(1, [Exact()], event_handler=Stops())
+    with pytest.raises(TrainingFailed, match="EvaluateAction was stopped"):
+        action.exec({"model_id": 501, "model_version_id": 601})
+    assert action.state is ActionState.Stopped

@@ -47,11 +47,16 @@ def test_a_run_of_v1_is_gone_on_from_as_documented(platform: StubPlatform) -> No
 
 
 def test_two_ids_name_the_run_to_go_on_from(platform: StubPlatform) -> None:
-    """Its train type is asked for where none is given."""
-    platform.run_words = ["FINISH"]
-    action = TrainAction("ERNIE-Bot-turbo-0725", task_id=3, job_id=4)
+    """Its train type is asked for where none is given; one that only the platform knows is taken as it is."""
+    platform.run_words, platform.train_type = ["FINISH"], "of-my-platform"
+    action = TrainAction(task_id=3, job_id=4)
+    assert platform.routes == ["finetune/jobDetail"]
     result = action.exec({"datasets": [{"type": 1, "id": 77}]})
     (job,) = platform.bodies("finetune/createJob")
+    assert (job["trainType"], job["baseTrainType"]) == ("of-my-platform", "of-my-platform")
+    platform.train_type = ""
+    with pytest.raises(InvalidArgumentError, match="3/4 trains"):
+        TrainAction(task_id=3, job_id=4)
     assert (job["taskId"], job["jobRunType"], job["increConfig"]) == (3, 1, {"taskId": 3, "jobId": 4})
     assert (result["task_id"], result["job_id"]) == (3, 401)
 

@@ -18,8 +18,9 @@ from stub_platform import StubPlatform
 
 from qianfan.config import get_config
 from qianfan.dataset import Dataset
+from qianfan.dataset.state import saved
 from qianfan.errors import InternalError, InvalidArgumentError, TrainingFailed
-from qianfan.trainer import Event, EventHandler, LLMFinetune, PostPreTrain, TrainAction, kept
+from qianfan.trainer import Event, EventHandler, LLMFinetune, PostPreTrain, TrainAction, kept, loads
 from qianfan.trainer.base import BaseAction, Pipeline
 from qianfan.trainer.configs import DeployConfig
 from qianfan.trainer.consts import ActionState
@@ -191,7 +192,7 @@ def test_a_process_killed_in_the_middle_of_a_training_is_gone_on_with(
     assert process.stdout is not None
     with process.stdout:
         id = process.stdout.readline().strip()
-    until(lambda: (kept.row(id) or {}).get("job_id") == 401)
+    until(lambda: (kept.row(id) or {}).get("status") == "Training")
     assert (kept.row(id) or {})["running"]
     process.send_signal(signal.SIGKILL)
     process.wait(20)
@@ -202,6 +203,38 @@ def test_a_process_killed_in_the_middle_of_a_training_is_gone_on_with(
     trainer = LLMFinetune.load(id).resume()
     assert trainer.output["model_id"] == 501
     assert slow.jobs == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "goes_on", "seen", "once"),
+    [
+        ("import_words", 1, "dataset/info", "dataset/create"),
+        ("version_words", "Creating", "modelrepo/modelVersionDetail", "modelrepo/publishTrainModel"),
+        ("service_words", "Deploying", "service/detail", "service/apply"),
+    ],
+    ids=["import", "publication", "deployment"],
+)
+def test_what_had_begun_when_a_process_died_is_not_begun_again(
+    platform: StubPlatform, words: str, goes_on: Any, seen: str, once: str
+) -> None:
+    """What is kept in the middle of a wait knows what the platform was asked for."""
+    ends = getattr(platform, words)
+    setattr(platform, words, [goes_on])
+    rows = Dataset.create_from_pyobj([[{"prompt": "a", "response": [["b"]]}]])
+    trainer = LLMFinetune("ERNIE-Bot-turbo-0725", rows, deploy_config=DeployConfig())
+    with pytest.MonkeyPatch.context() as quiet:
+        quiet.setattr("threading.excepthook", lambda _: None)  # the stop below is raised there
+        thread = threading.Thread(target=trainer.run)
+        thread.start()
+        until(lambda: seen in platform.routes)
+        left = kept.read(trainer.id, None)  # what a kill would leave
+        trainer.stop()
+        thread.join(20)
+    setattr(platform, words, ends)
+    again = loads(left)
+    again.resume()
+    assert again.output["service_endpoint"] == "abcd_ep"
+    assert platform.routes.count(once) == 1
 
 
 def test_a_run_of_another_process_is_stopped_on_the_platform(slow: StubPlatform) -> None:
@@ -246,8 +279,9 @@ def test_a_trainer_that_cannot_be_started_says_where_it_tells_why(cache: Path) -
     """The log of the process has the reason."""
     trainer = a_trainer()
 
+    @saved
     class Broken(LLMFinetune):
-        kind = "unknown"
+        kind = "unknown"  # to the process, which does not import this module
 
     trainer.__class__ = Broken
     with pytest.raises(InvalidArgumentError, match="could not be started"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import sys
+from types import ModuleType
 
 import pytest
 from stub_platform import StubPlatform
@@ -17,7 +19,7 @@ from qianfan.trainer.live import facts_of, share_of
 DETAILS = [
     {
         "phase": "waiting",
-        "waiting": {"why": "another run is going on", "position": 2},
+        "waiting": {"why": "another run is going on", "position": 2, "seconds": 7.4},
         "warnings": ["low rate"],
     },
     {"phase": "training", "step": 3, "steps": 10, "loss": 1.5, "tokensPerSecond": 90.4, "secondsLeft": 61},
@@ -56,7 +58,7 @@ def test_asked_for_it_is_lines_where_there_is_no_terminal(
     text = shown(platform, monkeypatch, show_progress=True)
     lines = text.splitlines()
     assert lines.count("! low rate") == 1
-    assert "training: waiting  another run is going on, place 2" in lines
+    assert "training: waiting  another run is going on, place 2, begins in about 7 s" in lines
     assert "training: training  step 3/10  loss 1.500  90 tok/s  1:01 left" in lines
     assert lines.count("10 steps on 40 samples, loss 2.500 → 0.500, 7 s") == 1
     assert lines[-1] == "publish: done"
@@ -73,6 +75,35 @@ def test_on_a_terminal_it_is_bars(platform: StubPlatform, monkeypatch: pytest.Mo
     assert "! low rate" in text
     for word in ("dataset", "training", "publish", "step 10/10  loss 0.500"):
         assert word in text
+
+
+def test_in_a_notebook_it_is_one_picture(platform: StubPlatform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It changes with the run, and needs nothing but the notebook."""
+    drawn: list[str] = []
+
+    class Handle:
+        def update(self, picture: object) -> None:
+            drawn.append(repr(picture))
+
+    class ZMQInteractiveShell:
+        pass
+
+    def display(picture: object, **kwargs: object) -> Handle:
+        if "display_id" in kwargs:
+            drawn.append(repr(picture))
+        return Handle()
+
+    python, module = ModuleType("IPython"), ModuleType("IPython.display")
+    python.get_ipython = ZMQInteractiveShell  # type: ignore[attr-defined]
+    module.display = display  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython", python)
+    monkeypatch.setitem(sys.modules, "IPython.display", module)
+    get_config().PROGRESS = "auto"
+    monkeypatch.setattr("qianfan.dataset.board._EVERY_S", 0)
+    shown(platform, monkeypatch)
+    assert any("step 3/10  loss 1.500" in picture for picture in drawn)
+    assert [line.split()[0] for line in drawn[-1].splitlines()] == ["dataset", "training", "publish"]
+    assert drawn[-1].count("done") == 3
 
 
 def test_one_switch_turns_it_off(platform: StubPlatform, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,13 +7,15 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from stub_platform import StubPlatform
 
+from qianfan.config import get_config
 from qianfan.dataset import Dataset
-from qianfan.errors import InternalError, InvalidArgumentError, TrainingFailed, UnsafeState
+from qianfan.errors import InternalError, InvalidArgumentError, QianfanError, TrainingFailed, UnsafeState
 from qianfan.trainer import (
     Event,
     EventHandler,
@@ -101,22 +103,59 @@ def test_a_stop_from_a_handler_is_told_once_and_resume_trains_again(platform: St
     assert platform.routes.count("finetune/stopJob") == 1
 
 
-def test_resume_waits_for_a_run_that_goes_on(platform: StubPlatform) -> None:
-    """After a lost connection no second run is made."""
+class Unplug(EventHandler):
+    """Ctrl-C, at the first look at a training."""
+
+    def dispatch(self, event: Event) -> None:
+        if event.action_class == "TrainAction" and event.action_state is ActionState.Running:
+            raise KeyboardInterrupt
+
+
+def test_resume_waits_for_a_run_that_goes_on(
+    platform: StubPlatform, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After Ctrl-C no second run is made; what goes on, and what to do, is said."""
     platform.run_words = ["RUNNING", "RUNNING", "FINISH"]
-
-    class Unplug(EventHandler):
-        def dispatch(self, event: Event) -> None:
-            if event.action_class == "TrainAction" and event.action_state is ActionState.Running:
-                raise KeyboardInterrupt
-
     trainer = a_trainer(event_handler=Unplug())
     with pytest.raises(KeyboardInterrupt):
         trainer.run()
+    assert "run 301/401 goes on on the platform: trainer.resume()" in caplog.text
     trainer.register_event_handler(EventHandler())
     trainer.resume()
     assert trainer.output["model_id"] == 501
     assert platform.jobs == 1
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "in another process"])
+def test_a_run_that_nobody_waits_for_can_be_stopped(
+    platform: StubPlatform, tmp_path: Path, elsewhere: bool
+) -> None:
+    """After Ctrl-C, or a crash: the platform is told, the trainer knows it, and it can go on."""
+    get_config().CACHE_DIR = str(tmp_path)
+    platform.run_words = ["RUNNING"]
+    trainer = a_trainer(event_handler=Unplug())
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    left = LLMFinetune.load(trainer.id) if elsewhere else trainer
+    left.stop()
+    assert platform.bodies("finetune/stopJob") == [{"taskId": 301, "jobId": 401}]
+    assert left.status == FinetuneStatus.TrainStopped
+    assert LLMFinetune.load(trainer.id).info()["status"] == "TrainStopped"
+    left.register_event_handler(EventHandler())
+    left.resume()
+    assert left.output["job_id"] == 402
+
+
+def test_a_second_run_does_not_fall_back_on_the_first(platform: StubPlatform) -> None:
+    """Where its own training could not be created, resume() creates it, and does not publish the old one."""
+    trainer = a_trainer()
+    trainer.run()
+    platform.refuses = {"finetune/createJob"}
+    with pytest.raises(QianfanError):
+        trainer.run()
+    platform.refuses = set()
+    trainer.resume()
+    assert trainer.output["job_id"] == 402
 
 
 def test_a_run_stopped_on_the_platform_fails_here(platform: StubPlatform) -> None:
@@ -154,6 +193,24 @@ def test_a_stop_between_actions_starts_no_other(platform: StubPlatform) -> None:
     trainer.resume()
     assert trainer.output["model_version_id"] == 601
     assert platform.routes.count("dataset/release") == 1
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "not kept"])
+def test_a_trainer_runs_once_at_a_time(platform: StubPlatform, tmp_path: Path, kept: bool) -> None:
+    """A second run() is refused, and the first goes on."""
+    get_config().CACHE_DIR, get_config().DISABLE_CACHE = str(tmp_path), not kept
+    refused: list[str] = []
+
+    class Again(EventHandler):
+        def dispatch(self, event: Event) -> None:
+            if event.action_class == "TrainAction" and event.action_state is ActionState.Preceding:
+                with pytest.raises(InvalidArgumentError, match="runs already"):
+                    trainer.run()
+                refused.append(event.action_class)
+
+    trainer = a_trainer(event_handler=Again())
+    trainer.run()
+    assert (refused, trainer.output["job_id"], platform.jobs) == (["TrainAction"], 401, 1)
 
 
 def test_stopping_what_was_not_started_is_an_error(platform: StubPlatform) -> None:
