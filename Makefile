@@ -66,7 +66,7 @@ check: $(READY) ## format, lint, types, architecture
 bench: bench-client bench-gateway bench-dataset ## all benchmarks: also import, size, training loop
 	@$(BIN)/python benchmarks/import_time.py
 	@$(BIN)/python benchmarks/base_size.py
-	@$(BIN)/python benchmarks/training.py
+	@$(BIN)/python benchmarks/training.py --model SmolLM2-135M-Instruct
 
 bench-client: $(READY) ## CPU of the SDK for a call and an event, beside others
 	@$(BIN)/python benchmarks/client.py

@@ -1,4 +1,4 @@
-"""What the training benchmark learns from: short rows of one kind, or rows of very different lengths."""
+"""What the training benchmark learns from: short rows of one kind, of very different lengths, or pairs."""
 
 from __future__ import annotations
 
@@ -50,4 +50,15 @@ def mixed(count: int = 200) -> Rows:
     return [[ticket(draw) for _ in range(draw.choice(turns))] for _ in range(count)]
 
 
-KINDS = {"tickets": tickets, "mixed": mixed}
+def pairs(count: int = 64) -> Rows:
+    """Tickets with the right answer and that of another one, to prefer the first."""
+    draw = random.Random(9)
+    rows = []
+    for _ in range(count):
+        right, wrong = ticket(draw), ticket(draw)
+        chosen, rejected = right["response"][0][0], wrong["response"][0][0]
+        rows.append([{"prompt": right["prompt"], "chosen": chosen, "rejected": rejected}])
+    return rows
+
+
+KINDS = {"tickets": tickets, "mixed": mixed, "pairs": pairs}

@@ -2,9 +2,10 @@
 
 python benchmarks/training_sides.py SIDE SETTINGS
 
-SETTINGS is JSON: {base, rows, work, dtype, threads, steps}. The model, the samples and the order of the batches
-are the same for all. Each line on stdin is a turn of `steps` steps; the answer is {"cpu", "wall", "loss"} in
-seconds, and after the last one, when stdin ends, {"peak_mib"}."""
+SETTINGS is JSON: {base, rows, work, mode, method, dtype, device, threads, batch, steps, turns}. The model, the
+samples and the order of the batches are the same for all; those of others are in training_peers.py. Each line
+on stdin is a turn of `steps` steps; the answer is {"spent", "losses"}: seconds of a step (of the processor's, on
+a GPU of the clock's) and the loss of each step. After the last one, when stdin ends, {"peak_mib"}."""
 
 from __future__ import annotations
 
@@ -13,24 +14,26 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 EPOCHS = 1000  # never reached
-RATE = 2e-3
+RATE = {"SFT": 2e-3, "DPO": 5e-5}
 SEED = 7
-BATCH = 8
 LONGEST = 1024  # tokens
+BETA = 0.1
 
 
 class Turns:
     """Blocks the training between two turns, and times what is between."""
 
-    def __init__(self, steps: int) -> None:
-        self.steps, self.done = steps, 0
+    def __init__(self, steps: int, gpu: bool) -> None:
+        self.steps, self.gpu = steps, gpu
+        self.losses: list[float | None] = []
         self.answers = os.fdopen(os.dup(1), "w")
         os.dup2(2, 1)  # what libraries print is no answer
         self.say({"ready": True})
@@ -39,24 +42,37 @@ class Turns:
         self.answers.write(json.dumps(answer) + "\n")
         self.answers.flush()
 
+    def now(self) -> float:
+        if not self.gpu:
+            return time.process_time()
+        import torch
+
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
     def wait(self) -> None:
         """Until the next turn; ends the process where there is none."""
         if not sys.stdin.readline():
-            self.say({"peak_mib": peak_mib()})
+            self.say({"peak_mib": peak_mib(self.gpu)})
             os._exit(0)
-        self.begun = time.process_time(), time.perf_counter()
+        self.begun = self.now()
 
     def step(self, loss: float | None) -> None:
         """One step is done."""
-        self.done += 1
-        if self.done % self.steps == 0:
-            cpu, wall = time.process_time() - self.begun[0], time.perf_counter() - self.begun[1]
-            self.say({"cpu": cpu / self.steps, "wall": wall / self.steps, "loss": loss})
+        self.losses.append(loss)
+        if len(self.losses) == self.steps:
+            spent = (self.now() - self.begun) / self.steps
+            self.say({"spent": spent, "losses": self.losses})
+            self.losses = []
             self.wait()
 
 
-def peak_mib() -> float:
-    """The most memory that this process held."""
+def peak_mib(gpu: bool) -> float:
+    """The most memory that this process held, or its part of the GPU."""
+    if gpu:
+        import torch
+
+        return torch.cuda.max_memory_allocated() / 2**20
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
@@ -72,7 +88,6 @@ def peak_mib() -> float:
 def ours(given: dict[str, Any], turns: Turns) -> None:
     """The trainer's own run, from its ledger to its steps; only its pipes are not there."""
     from qianfan_platform.trainers.child.loop import Run
-    from qianfan_platform.trainers.protocol import Hyper, TrainSpec
 
     class Events:
         def send(self, kind: str, **facts: Any) -> None:
@@ -90,31 +105,42 @@ def ours(given: dict[str, Any], turns: Turns) -> None:
             turns.wait()
 
     study(given.get("study", ""))
-    spec = TrainSpec(
+    run: Any = Run(spec_of(given), Events(), Orders())  # type: ignore[arg-type]
+    run.do()
+
+
+def spec_of(given: dict[str, Any]) -> Any:
+    from qianfan_platform.trainers.protocol import Hyper, TrainSpec
+
+    return TrainSpec(
         Path(given["base"]),
         Path(given["rows"]),
         Path(given["work"]),
+        mode=given["mode"],
+        method=given["method"],
         hyper=Hyper(
             epochs=EPOCHS,
-            batch_size=BATCH,
-            learning_rate=RATE,
+            batch_size=given["batch"],
+            learning_rate=RATE[given["mode"]],
             max_seq_len=LONGEST,
             warmup_ratio=0,
             scheduler="constant",
+            beta=BETA,
         ),
         held_out=0.0,
         seed=SEED,
         threads=given["threads"],
         dtype=given["dtype"],
+        device=given["device"],
         checkpoint_seconds=1e9,
     )
-    run: Any = Run(spec, Events(), Orders())  # type: ignore[arg-type]
-    run.do()
 
 
 def study(what: str) -> None:
     """Another setting than the trainer's own, to see what it is worth."""
-    from qianfan_platform.trainers.child import attention, model
+    import torch
+
+    from qianfan_platform.trainers.child import attention, low_rank, model
 
     if what == "fused attention":
         attention.SHORT = 0
@@ -122,6 +148,13 @@ def study(what: str) -> None:
         model.Trainee.try_packing = lambda *_: False  # type: ignore[method-assign]
     elif what == "one micro-batch":
         model.AT_ONCE = {"cpu": 1 << 30}
+    elif what == "PEFT's layers":
+        low_rank.fuse = lambda model: 0
+    elif what == "loss over logits":
+        usual = torch.nn.functional.cross_entropy
+        model.Trainee.losses = lambda self, batch: usual(  # type: ignore[method-assign]
+            self.logits(batch), batch.targets, reduction="none"
+        )
     elif what:
         raise SystemExit(f"no setting is called {what}")
 
@@ -131,32 +164,90 @@ def study(what: str) -> None:
 
 def bare(given: dict[str, Any], turns: Turns) -> None:
     """What one writes first: PEFT's model, padded batches with a mask, the loss over answers with the whole
-    vocabulary at learned places only, AdamW."""
+    vocabulary at learned places only, AdamW in float32."""
     import torch
 
-    causal, adapted = adapted_model(given)
-    changing = [p for p in adapted.parameters() if p.requires_grad]
-    adam = torch.optim.AdamW(changing, lr=RATE)
-    adapted.train()
+    causal, model = model_of(given)
+    changing = [p for p in model.parameters() if p.requires_grad]
+    masters = [p if p.dtype == torch.float32 else p.detach().float().requires_grad_() for p in changing]
+    adam = torch.optim.AdamW(masters, lr=RATE[given["mode"]], weight_decay=0.0, fused=True)
+    model.train()
+    loss_of = Answers(causal, given) if given["mode"] == "SFT" else Preferences(causal, given)
     turns.wait()
     for chosen in in_order(given):
-        width = max(len(s.ids) for s in chosen)
-        ids = torch.tensor([s.ids + [0] * (width - len(s.ids)) for s in chosen])
-        mask = torch.tensor([[1] * len(s.ids) + [0] * (width - len(s.ids)) for s in chosen])
-        labels = torch.tensor([s.labels + [-100] * (width - len(s.ids)) for s in chosen])[:, 1:]
-        hidden = causal.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-        learned = labels != -100
-        logits = causal.get_output_embeddings()(hidden[:, :-1][learned]).float()
-        loss = torch.nn.functional.cross_entropy(logits, labels[learned])
+        loss = loss_of(chosen)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(changing, 1.0)
+        for changed, master in zip(changing, masters, strict=True):
+            if changed is not master:
+                master.grad, changed.grad = changed.grad.float(), None
+        torch.nn.utils.clip_grad_norm_(masters, 1.0)
         adam.step()
         adam.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for changed, master in zip(changing, masters, strict=True):
+                if changed is not master:
+                    changed.copy_(master)
         turns.step(float(loss.detach()))
 
 
-def adapted_model(given: dict[str, Any]) -> tuple[Any, Any]:
-    """(the base, the same with a LoRA adapter in float32 at every linear layer but the output)."""
+class Answers:
+    """The mean loss of learned tokens."""
+
+    def __init__(self, causal: Any, given: dict[str, Any]) -> None:
+        self.causal, self.device = causal, given["device"]
+
+    def __call__(self, samples: Sequence[Any]) -> Any:
+        return self.losses(samples)[0].mean()
+
+    def losses(self, sequences: Sequence[Any]) -> tuple[Any, Any]:
+        """((n,) the loss of each learned token, (n,) the sequence that it is of)."""
+        import torch
+
+        width = max(len(s.ids) for s in sequences)
+        short = [width - len(s.ids) for s in sequences]
+        filled = list(zip(sequences, short, strict=True))
+        ids = torch.tensor([s.ids + [0] * n for s, n in filled], device=self.device)
+        mask = torch.tensor([[1] * len(s.ids) + [0] * n for s, n in filled], device=self.device)
+        labels = torch.tensor([s.labels + [-100] * n for s, n in filled], device=self.device)[:, 1:]
+        hidden = self.causal.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+        learned = labels != -100
+        logits = self.causal.get_output_embeddings()(hidden[:, :-1][learned]).float()
+        losses = torch.nn.functional.cross_entropy(logits, labels[learned], reduction="none")
+        return losses, learned.nonzero()[:, 0]
+
+
+class Preferences(Answers):
+    """Direct preference optimisation; the starting weights are asked once, before the first turn."""
+
+    def __init__(self, causal: Any, given: dict[str, Any]) -> None:
+        import torch
+
+        super().__init__(causal, given)
+        self.reference = {}
+        batches = in_order(given)
+        with torch.no_grad():
+            for chosen in (next(batches) for _ in range(given["turns"] * given["steps"])):
+                self.reference[id(chosen[0])] = self.answers(chosen)
+
+    def answers(self, pairs: Sequence[Any]) -> Any:
+        """(2, pairs): log-probabilities of the chosen and of the rejected ones."""
+        import torch
+
+        sequences = [p.chosen for p in pairs] + [p.rejected for p in pairs]
+        losses, of = self.losses(sequences)
+        sums = torch.zeros(len(sequences), device=self.device).index_add(0, of, -losses)
+        return sums.view(2, len(pairs))
+
+    def __call__(self, samples: Sequence[Any]) -> Any:
+        import torch
+
+        rewards = BETA * (self.answers(samples) - self.reference[id(samples[0])])
+        return -torch.nn.functional.logsigmoid(rewards[0] - rewards[1]).mean()
+
+
+def model_of(given: dict[str, Any]) -> tuple[Any, Any]:
+    """(the base, what is trained): the same, or with a LoRA adapter in float32 at every linear layer but the
+    output."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
@@ -164,6 +255,9 @@ def adapted_model(given: dict[str, Any]) -> tuple[Any, Any]:
     torch.set_num_threads(given["threads"])
     causal = AutoModelForCausalLM.from_pretrained(given["base"], dtype=getattr(torch, given["dtype"]))
     causal.config.use_cache = False
+    causal.to(given["device"])
+    if given["method"] == "ALL":
+        return causal, causal
     torch.manual_seed(SEED)
     config = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
     return causal, get_peft_model(causal, config)
@@ -173,123 +267,34 @@ def samples_of(given: dict[str, Any]) -> list[Any]:
     """The samples, made of the rows as our trainer makes them."""
     from qianfan_platform.trainers.child import readers, starting
     from qianfan_platform.trainers.child.rows import read
-    from qianfan_platform.trainers.protocol import Hyper, TrainSpec
 
-    spec = TrainSpec(Path(given["base"]), Path(given["rows"]), Path(given["work"]))
-    reader = readers.of("SFT", starting.encoder_of(spec), Hyper())
+    spec = spec_of(given)
+    reader = readers.of(spec.mode, starting.encoder_of(spec), spec.hyper)
     return [sample for _, row in read(spec.rows) for sample in reader.read(row, LONGEST).samples]
 
 
 def in_order(given: dict[str, Any]) -> Iterator[list[Any]]:
-    """The batches that our run takes, one after the other."""
+    """The batches that our run takes, one after the other. Called again, it gives the very same samples."""
     from qianfan_platform.trainers.child.batches import batches
 
-    samples = samples_of(given)
+    samples = KEPT.setdefault(given["rows"], []) or samples_of(given)
+    KEPT[given["rows"]] = samples
     for epoch in range(EPOCHS):
-        for batch in batches(len(samples), BATCH, SEED, epoch):
+        for batch in batches(len(samples), given["batch"], SEED, epoch):
             yield [samples[i] for i in batch]
 
 
-# -- peers ----------------------------------------------------------------------------------------------
+KEPT: dict[str, list[Any]] = {}
 
 
-def trl(given: dict[str, Any], turns: Turns) -> None:
-    """TRL's SFTTrainer on the same samples, with the settings that are quickest on a CPU."""
-    sft(given, turns, checkpointing=False)
+def main(side: str, given: dict[str, Any]) -> None:
+    import training_peers
 
-
-def trl_as_it_comes(given: dict[str, Any], turns: Turns) -> None:
-    """TRL's SFTTrainer with the gradient checkpointing that is its default: less memory, more work."""
-    sft(given, turns, checkpointing=True)
-
-
-def sft(given: dict[str, Any], turns: Turns, *, checkpointing: bool) -> None:
-    from trl import SFTConfig, SFTTrainer
-
-    _, adapted = adapted_model(given)
-    SFTTrainer(
-        model=adapted,
-        args=SFTConfig(gradient_checkpointing=checkpointing, max_length=LONGEST, **arguments(given)),
-        train_dataset=dataset_of(given),
-        processing_class=tokenizer_of(given),
-        callbacks=[pausing(turns)],
-    ).train()
-
-
-def transformers(given: dict[str, Any], turns: Turns) -> None:
-    """Transformers' own Trainer with padded batches, on which LLaMA-Factory is built, too."""
-    from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
-
-    _, adapted = adapted_model(given)
-    Trainer(
-        model=adapted,
-        args=TrainingArguments(**arguments(given)),
-        train_dataset=dataset_of(given),
-        data_collator=DataCollatorForSeq2Seq(tokenizer_of(given)),
-        callbacks=[pausing(turns)],
-    ).train()
-
-
-def tokenizer_of(given: dict[str, Any]) -> Any:
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(given["base"])
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    return tokenizer
-
-
-def arguments(given: dict[str, Any]) -> dict[str, Any]:
-    """Of a Hugging Face trainer. Autocast (bf16=True) is five times slower on a CPU."""
-    return {
-        "output_dir": given["work"],
-        "per_device_train_batch_size": BATCH,
-        "learning_rate": RATE,
-        "lr_scheduler_type": "constant",
-        "max_steps": 10_000,
-        "train_sampling_strategy": "sequential",
-        "bf16": False,
-        "use_cpu": True,
-        "report_to": "none",
-        "save_strategy": "no",
-        "logging_steps": 1,
-        "disable_tqdm": True,
-        "dataloader_pin_memory": False,
-    }
-
-
-def dataset_of(given: dict[str, Any]) -> Any:
-    """Enough batches for every turn, in our order."""
-    from datasets import Dataset
-
-    order = in_order(given)
-    rows = [s for _ in range(200) for s in next(order)]
-    return Dataset.from_dict({"input_ids": [s.ids for s in rows], "labels": [s.labels for s in rows]})
-
-
-def pausing(turns: Turns) -> Any:
-    from transformers import TrainerCallback
-
-    class Pause(TrainerCallback):
-        def on_train_begin(self, *_: Any, **__: Any) -> None:
-            turns.wait()
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            losses = [row["loss"] for row in state.log_history if "loss" in row]
-            turns.step(losses[-1] if losses else None)
-
-    return Pause()
-
-
-SIDES = {
-    "ours": ours,
-    "bare": bare,
-    "TRL": trl,
-    "TRL as it comes": trl_as_it_comes,
-    "Trainer": transformers,
-}
+    sides = {"ours": ours, "bare": bare, **training_peers.SIDES}
+    sides[side.partition(":")[0]](given, Turns(given["steps"], given["device"] != "cpu"))
 
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    side, settings = sys.argv[1:]
-    SIDES[side.partition(":")[0]](json.loads(settings), Turns(json.loads(settings)["steps"]))
+    sys.modules["training_sides"] = sys.modules["__main__"]  # what the peers import is this module
+    main(sys.argv[1], json.loads(sys.argv[2]))

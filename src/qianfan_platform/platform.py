@@ -27,7 +27,7 @@ class Settings:
     data: Path
     host: str = "127.0.0.1"
     port: int = 8866  # 0 picks a free one
-    database: str | None = None  # URL; None: SQLite in `data`
+    database: str | None = field(default=None, repr=False)  # URL, with a password; None: SQLite in `data`
     allow_fetch: tuple[str, ...] = ()  # HOST[:PORT] that imports may fetch from though it is private
     any_key: bool = False  # every well-formed key is the one account: only for `qianfan local`
     catalogue: Path | None = None  # TOML merged over the built-in catalogue
@@ -44,7 +44,9 @@ class Settings:
     stall_s: float = 30.0  # a reader that takes nothing for so long is cut off
     idle_sleep_s: float | None = None  # an engine that nobody asked for so long ends until somebody does
     train_device: str = "cpu"  # or cuda, cuda:1, …
-    train_sinks: tuple[str, ...] = ()  # NAME or NAME=TARGET: where the figures of runs go besides
+    train_sinks: tuple[str, ...] = field(
+        default=(), repr=False
+    )  # NAME or NAME=TARGET: where figures go besides
 
     @property
     def work(self) -> Path:

@@ -362,6 +362,29 @@ def test_a_model_is_tuned_on_what_lies_in_a_bucket(bucket_server: BucketServer) 
         Data.create_data_import_task(pinned, True, DataSourceType.PrivateBos, f"bos:/{MINE}/train")
 
 
+def test_a_stopped_run_goes_on_with_what_lay_in_the_bucket(bucket_server: BucketServer) -> None:
+    """The same task again: its checkpoint and its frozen data are used, whatever lies there by now."""
+    bucket_server.write("going/a.jsonl", lines(8))
+    job = FineTune.V2.create_job("going on", "tiny", TrainMode.SFT)["result"]["jobId"]
+    data = {"sourceType": "Bos", "versions": [{"versionBosUri": f"bos:/{MINE}/going"}], "splitRatio": 0}
+
+    def start() -> str:
+        config = {"epoch": 400, "batchSize": 8, "checkpointSteps": 1}
+        return str(FineTune.V2.create_task(job, "LoRA", config, data)["result"]["taskId"])
+
+    first, end = start(), time.monotonic() + 120
+    while FineTune.V2.task_detail(first)["result"]["progressDetail"]["step"] < 2:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    FineTune.V2.stop_task(first)
+    bucket_server.write("going/b.jsonl", lines(8, start=8))
+    again = start()
+    stopped, goes_on = (FineTune.V2.task_detail(run)["result"] for run in (first, again))
+    FineTune.V2.stop_task(again)
+    assert goes_on["progressDetail"]["resumes"] is not None
+    assert goes_on["datasetConfig"] == stopped["datasetConfig"]
+
+
 def test_a_trainer_goes_from_a_bucket_to_a_model(bucket_server: BucketServer) -> None:
     """`LLMFinetune(dataset_bos_path=…)` as published scripts call it, to a version that is ready."""
     bucket_server.write("trainer/data.jsonl", lines(16))
@@ -377,9 +400,11 @@ def test_data_that_cannot_be_trained_on_fails_the_run_with_its_line(bucket_serve
     """A bad line is named, a missing object as well; a bucket that is not connected is refused at the call."""
     bucket_server.write("bad/a.jsonl", lines(2) + '[{"prompt": 3}]\n')
     for path, words in ((f"bos:/{MINE}/bad/a.jsonl", "line 3"), (f"bos:/{MINE}/nothing/", "no object under")):
-        _, detail = train(path)
+        run, detail = train(path)
         assert detail["runStatus"] == "Fail"
         assert words in detail["progressDetail"]["reason"]
+        last = FineTune.V2.task_log(run)["result"]["lines"][-1]
+        assert (last["level"], last["text"]) == ("error", detail["progressDetail"]["reason"])
     with pytest.raises(QianfanError, match="not connected"):
         train("bos:/not-connected/x")
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from typer.testing import CliRunner
 
+from qianfan.cli import finetune as commands
+from qianfan.cli.main import app
 from qianfan.embedded import Embedded
+from qianfan.resources import FineTune
 from tests.contract.conftest import conversations
 from tests.contract.speaking import Speaker, until
 
@@ -47,13 +54,20 @@ def data(me: Speaker) -> Data:
 @pytest.fixture(scope="module")
 def mixed(me: Speaker, data: Data) -> dict[str, Any]:
     """A finished run of V1 on half of one dataset and one and a half times another; its ids and its detail."""
-    task = me.v1("finetune/createTask", name="mixed", description="of two", trainType="tiny")
+    task = me.v1("finetune/createTask", name="mixed", description="of two")
     body = {
         "taskId": task["id"],
         "trainMode": "SFT",
+        "trainType": "tiny",
         "pefttype": "LoRA",
         "baseTraintype": "tiny",
-        "trainConfig": {**QUICK, "epoch": 2, "tooLong": "drop", "checkpointSteps": 1, "checkpointsKept": 1},
+        "trainConfig": {
+            **{name.lower(): value for name, value in QUICK.items()},  # in any case, as the other members
+            "epoch": 2,
+            "tooLong": "drop",
+            "checkpointSteps": 1,
+            "checkpointsKept": 1,
+        },
         "trainset": [
             {"type": 1, "id": data.chats[0], "samplingRate": 0.5},
             {"type": 1, "id": data.more[1], "samplingRate": 1.5},
@@ -113,6 +127,50 @@ def test_the_first_generation_tells_every_member_of_a_run(mixed: dict[str, Any])
     assert "increConfig" not in detail
 
 
+def test_a_run_tells_what_it_was_asked_for_and_what_holds(
+    me: Speaker, mixed: dict[str, Any], data: Data
+) -> None:
+    """As it was sent in either generation; beside it every hyper-parameter that has an effect, and the seed."""
+    detail, seen = mixed["detail"], me.tune("DescribeFineTuningTask", taskId=mixed["run"]["uuid"])
+    sent = {**QUICK, "epoch": 2, "tooLong": "drop", "checkpointSteps": 1, "checkpointsKept": 1}
+    assert detail["trainConfig"] == seen["hyperParameterConfig"] == sent
+    assert [(one["type"], one["id"], one["samplingRate"]) for one in detail["trainset"]] == [
+        (1, data.chats[0], 0.5),
+        (1, data.more[0], 1.5),
+    ]
+    assert detail["trainsetRate"] == seen["datasetConfig"]["splitRatio"] == 20
+    versions = [one["versionId"] for one in seen["datasetConfig"]["versions"]]
+    assert versions == [data.chats[1], data.more[1]]
+    holds = detail["progressDetail"]["hyperParameters"]
+    assert holds == {
+        "epoch": 2,
+        "batchSize": 8,
+        "learningRate": 0.01,
+        "maxSeqLen": 64,
+        "loggingSteps": 1,
+        "warmupRatio": 0.05,
+        "weightDecay": 0.0,
+        "schedulerName": "linear",
+        "loraRank": 16,
+        "loraAlpha": 32,
+        "loraDropout": 0.0,
+        "loraAllLinear": "True",
+        "tooLong": "drop",
+        "mostDropped": 50,
+        "seed": 7,
+    }
+
+
+def test_a_container_without_a_name_of_its_model_is_of_its_first_run(
+    me: Speaker, mixed: dict[str, Any]
+) -> None:
+    """V1 may leave the train type to createJob; V2 lists and filters by it all the same."""
+    made = me.v1("finetune/createTask", name="nothing said")
+    listed = {row["jobId"]: row["model"] for row in me.tune("DescribeFineTuningJobs", maxKeys=100)["jobList"]}
+    assert listed[made["uuid"]] == ""
+    assert listed[mixed["task"]["uuid"]] == "tiny"
+
+
 def test_the_same_run_is_told_in_the_words_of_the_second_generation(
     me: Speaker, mixed: dict[str, Any]
 ) -> None:
@@ -140,6 +198,10 @@ def test_what_was_estimated_stands_beside_what_happened(mixed: dict[str, Any]) -
     assert report["tokensTrained"] == 2 * detail["ledger"]["trained_tokens"]
     assert report["lossChange"] == pytest.approx(report["lossLast"] - report["lossFirst"], abs=1e-4)
     assert report["evalLossAfter"] < report["evalLossBefore"]
+    examples = report["examples"]
+    assert len(examples) == 5
+    assert all(one["question"] and one["wanted"] and "before" in one and "after" in one for one in examples)
+    assert [one["heldOut"] for one in examples] == sorted((one["heldOut"] for one in examples), reverse=True)
 
 
 def test_the_ledger_names_dataset_and_line_of_every_sample(
@@ -201,7 +263,8 @@ def test_a_run_can_be_trained_further_on_other_data(me: Speaker, mixed: dict[str
     [
         ({"incrementCheckpointStep": 1}, "has kept no checkpoint of step 1"),
         ({"incrementTaskId": "task-000000000000"}, "does not exist"),
-        ({"hyperParameterConfig": {**QUICK, "loraRank": 3}}, "the adapter of run"),
+        ({"hyperParameterConfig": {**QUICK, "loraRank": 3}}, "param[hyperParameterConfig.loraRank] invalid"),
+        ({"incrementTaskId": None, "incrementCheckpointStep": 3}, "param[incrementCheckpointStep] invalid"),
     ],
 )
 def test_what_cannot_be_trained_further_is_refused(
@@ -254,12 +317,40 @@ def test_every_mode_trains_by_every_method(me: Speaker, data: Data, mode: str, s
     assert detail["progressDetail"]["ledger"]["kept"] == 12
 
 
-def test_a_run_says_why_it_waits_and_a_stopped_one_goes_on_in_a_new_one(me: Speaker, data: Data) -> None:
-    """Two runs, one place: the second waits, with its place; newer clients are told Waiting. Both are stopped,
-    by swapped ids as well, and what was stopped is resumed by creating the same run again."""
-    made = job(me, name="slow")
+def log_of(me: Speaker, run: str) -> list[str]:
+    return [line["text"] for line in me.tune("DescribeFineTuningTaskLog", taskId=run)["lines"]]
+
+
+def test_a_run_that_its_data_refuse_has_a_ledger_too(me: Speaker, data: Data) -> None:
+    """Every sample that is too long is named with its dataset and line, beside those that would have been kept."""
+    body = task_body(job(me), data.more)
+    run = me.tune("CreateFineTuningTask", **body)
+    detail = ended(me, {"uuid": run["taskId"]})
+    assert detail["trainStatus"] == "FAIL"
+    assert detail["progressDetail"]["reason"] == (
+        "sample 6 has 228 tokens and at most 64 are allowed: "
+        'raise max_seq_len to 228, or set too_long to "drop", "truncate" or "split"'
+    )
+    counts = detail["progressDetail"]["ledger"]
+    assert (counts["samples"], counts["kept"], counts["refused"]) == (6, 5, 1)
+    page = me.tune("DescribeFineTuningTaskLedger", taskId=run["taskId"], what="refused")
+    ((number, line),) = [(one["sample"], one["line"]) for one in page["samples"]]
+    assert line == 6
+    seen = me.tune("DescribeFineTuningTaskSample", taskId=run["taskId"], sample=number)
+    assert (seen["what"], seen["trainedTokens"]) == ("refused", 0)
+
+
+def test_a_run_says_why_it_waits_and_a_stopped_one_goes_on_in_a_new_one(
+    me: Speaker, mixed: dict[str, Any], data: Data
+) -> None:
+    """Three runs, one place: two wait, with their places and until when; newer clients are told Waiting. Two are
+    stopped, by swapped ids as well, and what was stopped is resumed by creating the same run again. The third
+    trains on a dataset that was deleted while it waited."""
+    made, other = job(me, name="slow"), job(me, name="third")
     body = task_body(made, data.chats, hyperParameterConfig={**QUICK, "epoch": 400, "checkpointSteps": 1})
+    lost = me.upload(conversations(8, start=300), name="lost")
     first, second = (me.tune("CreateFineTuningTask", **body)["taskId"] for _ in range(2))
+    third = me.tune("CreateFineTuningTask", **task_body(other, lost))["taskId"]
     until(
         lambda: me.tune("DescribeFineTuningTask", taskId=first)["progressDetail"]["step"],
         lambda step: step > 1,
@@ -272,25 +363,39 @@ def test_a_run_says_why_it_waits_and_a_stopped_one_goes_on_in_a_new_one(me: Spea
     ):
         seen = Speaker(me.platform, source).tune("DescribeFineTuningTask", taskId=second)
         assert (seen["runStatus"], seen["runProgress"]) == (word, "0%")
+    assert any("is the same and has not ended" in text for text in seen["progressDetail"]["warnings"])
     assert seen["progressDetail"]["waiting"]["position"] == 1
     assert "running in the queue" in seen["progressDetail"]["waiting"]["why"]
-    assert seen["progressDetail"]["waiting"]["seconds"] > 0
+    until_second = seen["progressDetail"]["waiting"]["seconds"]
+    assert until_second > 0
+    waits = me.tune("DescribeFineTuningTask", taskId=third)["progressDetail"]["waiting"]
+    assert waits["position"] == 2
+    assert waits["seconds"] > until_second  # the second is to take as long as runs like it took
+    said = log_of(me, third)
+    assert said[0] == "made: SFT of tiny by LoRA, 8 records"
+    assert said[-1].startswith("in the queue at place 2: 1 job is running")
+    assert me.v1("dataset/delete", datasetId=lost[1]) == {"versionCount": 0}
     told = me.refused(V2, {"taskId": first}, "DeleteFineTuningTask")
     assert "is running" in told.text
 
     assert me.tune("StopFineTuningTask", taskId=second) is True
+    assert log_of(me, second)[-1] == "stopped by the user before it began"
     assert me.v1("finetune/stopJob", taskId=first, jobId=made) is True  # as 0.3.0 sends it
     assert me.tune("StopFineTuningTask", taskId=first) is False
     assert me.refused(f"{V1}stopJob", {"taskId": made, "jobId": first}).code == 510302
     assert ended(me, {"uuid": first})["trainStatus"] == "STOP"
+    on_what_was_deleted = ended(me, {"uuid": third})
+    assert on_what_was_deleted["trainStatus"] == "FINISH", on_what_was_deleted["progressDetail"]["reason"]
+    assert on_what_was_deleted["progressDetail"]["ledger"]["kept"] == 8
 
-    # the newest run of the job is the second, which had no checkpoint: it is the one that goes on
-    assert me.tune("DeleteFineTuningTask", taskId=second) is True
+    # the newest run of the job is the second, which left no checkpoint: the one before it did
     again = me.tune("CreateFineTuningTask", **body)["taskId"]
     goes_on = me.tune("DescribeFineTuningTask", taskId=again)["progressDetail"]
     assert any("goes on from the last checkpoint of run 1" in text for text in goes_on["warnings"])
     assert goes_on["resumes"] == me.v1("finetune/jobDetail", jobId=first)["id"]
     me.tune("StopFineTuningTask", taskId=again)
+    assert me.tune("DeleteFineTuningTask", taskId=second) is True
+    assert me.v1("finetune/jobDetail", jobId=again)["version"] == 3
     listed = me.tune("DescribeFineTuningTasks", jobId=made, pageReverse=True)["taskList"]
     assert [row["taskId"] for row in listed] == [first, again]
     assert {row["runStatus"] for row in listed} == {"Stopped"}
@@ -300,25 +405,38 @@ def test_a_run_says_why_it_waits_and_a_stopped_one_goes_on_in_a_new_one(me: Spea
 
 def test_lists_page_by_markers_in_either_spelling(me: Speaker) -> None:
     """Newest first, or oldest first; a page of more than 100 is one of 100; filters by mode and model."""
-    mine = [job(me, "PostPretrain", name=f"page {n}", model="ERNIE-Speed") for n in range(3)]
-    wish = {"trainModel": "PostPretrain", "model": "ERNIE-Speed"}
+    mine = [job(me, "PostPreTrain", name=f"page {n}", model="ERNIE-Speed") for n in range(3)]
+    wish = {"trainModel": "PostPreTrain", "model": "ERNIE-Speed"}  # a documented spelling of PostPretrain
     page = me.tune("DescribeFineTuningJobs", maxKeys=2, **wish)
     assert [row["jobId"] for row in page["jobList"]] == [mine[2], mine[1]]
+    assert {row["trainMode"] for row in page["jobList"]} == {"PostPretrain"}
     assert set(page["jobList"][0]) == {"jobId", "name", "description", "model", "trainMode", "createDate"}
     assert page["pageInfo"] == {"marker": "", "maxKeys": 2, "isTruncated": True, "nextMarker": mine[0]}
+    by_name = me.tune("DescribeFineTuningJobs", trainModel="ERNIE-Speed")["jobList"]  # what its name promises
+    assert {row["model"] for row in by_name} == {"ERNIE-Speed"}
+    assert me.tune("DescribeFineTuningJobs", trainModel="KTO")["jobList"] == []
     rest = me.tune("DescribeFineTuningJobs", maxKeys=500, maker=page["pageInfo"]["nextMarker"], **wish)
     assert [row["jobId"] for row in rest["jobList"]] == [mine[0]]
     assert rest["pageInfo"] == {"marker": mine[0], "maxKeys": 100, "isTruncated": False}
     turned = me.tune("DescribeFineTuningJobs", pageReverse=True, **wish)
     assert [row["jobId"] for row in turned["jobList"]] == mine
+    told = me.refused(V2, {"marker": 10**6}, "DescribeFineTuningJobs")  # a number is as good as a job-…
+    assert (told.status, told.code) == (404, "NoSuchResource")
 
 
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        ({"trainMode": "KTO"}, "'KTO' is not trained here"),
+        (
+            {"trainMode": "KTO"},
+            "'KTO' is not trained here. it must be one of SFT, PostPretrain, DPO; DPO learns",
+        ),
+        ({"trainMode": "SFT_FIM"}, "'SFT_FIM' is not trained here"),
+        ({"hyperParameterConfig": {"epoch": 0}}, "param[hyperParameterConfig.epoch] invalid: it is 0"),
+        ({"hyperParameterConfig": {"x": "y" * 70_000}}, "param[hyperParameterConfig] invalid"),
+        ({"trainMode": "x" * 200}, "param[trainMode] invalid"),
         ({"model": "ERNIE-99"}, "'ERNIE-99' is unknown here"),
-        ({"parameterScale": "Magic"}, "Magic"),
+        ({"parameterScale": "Magic"}, "it must be one of FullFineTuning, LoRA, PromptTuning"),
         ({"name": ""}, "param[name]"),
     ],
 )
@@ -358,10 +476,20 @@ def test_what_the_cloud_has_and_we_have_not_is_kept_and_told(me: Speaker, data: 
         **body,
         corpusConfig={"copyData": False, "config": [{"corpusType": 1, "proportion": "5%"}]},
         resourceConfig={"resourceId": "r", "nodeNum": 2},
+        modelConfig={"modelId": "am-1"},
     )
-    warned = me.tune("DescribeFineTuningTask", taskId=run["taskId"])["progressDetail"]["warnings"]
+    seen = me.tune("DescribeFineTuningTask", taskId=run["taskId"])
     me.tune("StopFineTuningTask", taskId=run["taskId"])
-    for words in ("no corpus to mix in", "resourceConfig has no effect", "beta has no effect in SFT"):
+    config = {"epoch": 400, "beta": 1, "batchSize": 3, "learningRate": 0.01}
+    assert seen["hyperParameterConfig"] == config
+    assert seen["progressDetail"]["hyperParameters"]["batchSize"] == 3
+    warned = seen["progressDetail"]["warnings"]
+    for words in (
+        "no corpus to mix in",
+        "resourceConfig has no effect",
+        "modelConfig has no effect",
+        "beta has no effect in SFT",
+    ):
         assert any(words in text for text in warned), warned
 
 
@@ -373,6 +501,174 @@ def test_a_run_of_another_task_is_not_found_under_this_one(me: Speaker, mixed: d
     assert me.refused(f"{V1}stopJob", pair).code == 510301
     assert me.refused(f"{V1}jobDetail", {"taskId": 1, "jobId": 10**6}).code == 510301
     assert me.refused(V2, {"taskId": "task-nothing"}, "DescribeFineTuningTask").status == 404
+    swapped = {"taskId": mixed["run"]["uuid"], "jobId": mixed["run"]["id"]}
+    assert me.v1("finetune/jobDetail", **swapped)["id"] == mixed["run"]["id"]  # any pair that names the run
+
+
+def test_what_the_first_generation_cannot_mean_is_refused_or_told(
+    me: Speaker, mixed: dict[str, Any], data: Data
+) -> None:
+    """A mode that is not trained, a run type that does not exist; a run to go on from that nobody asked to."""
+    body = {
+        "taskId": mixed["task"]["uuid"],
+        "trainType": "tiny",
+        "baseTrainType": "Llama-2",
+        "trainConfig": {**QUICK, "learning_rate": 1},
+        "trainset": [{"type": 1, "id": data.chats[0]}, {"type": 1, "id": data.chats[1]}],
+        "trainsetRate": 12.5,
+        "increConfig": {"jobId": mixed["run"]["id"]},
+    }
+    told = me.refused(f"{V1}createJob", {**body, "trainMode": "Role"})
+    assert (told.code, "'Role' is not trained here" in told.text) == (510401, True)
+    assert "param[jobRunType]" in me.refused(f"{V1}createJob", {**body, "jobRunType": 2}).text
+    long = me.refused(f"{V1}createJob", {**body, "trainConfig": {"epoch": "x" * 60_000}}).text
+    assert len(long) < 300
+    run = me.v1("finetune/createJob", **body)
+    me.v1("finetune/stopJob", jobId=run["id"])
+    warned = me.v1("finetune/jobDetail", jobId=run["id"])["progressDetail"]["warnings"]
+    for words in (
+        "learning_rate is no hyper-parameter of this platform: it is kept, and has no effect; did you mean learning",
+        "increConfig has no effect: only jobRunType 1",
+        "baseTrainType Llama-2 is kept, and has no effect",
+        "trainsetRate 12.5 is taken as 12 percent",
+        "named twice repeats records",
+    ):
+        assert any(words in text for text in warned), warned
+
+
+def stranger_of(me: Speaker) -> Speaker:
+    """Somebody with an account of his own on the same platform."""
+    keys = me.result("/v2/account", {"name": "stranger"}, "CreateAccount")
+    environment = {
+        **me.platform.environment,
+        "QIANFAN_ACCESS_KEY": keys["accessKey"],
+        "QIANFAN_SECRET_KEY": keys["secretKey"],
+    }
+    return Speaker(cast(Embedded, SimpleNamespace(environment=environment)))
+
+
+def test_what_belongs_to_another_account_is_as_if_it_were_not_there(
+    me: Speaker, mixed: dict[str, Any], data: Data
+) -> None:
+    """On every route, by either id: the words are those of an id that nobody has, and lists tell nothing of it."""
+    stranger = stranger_of(me)
+    own = stranger.v1("finetune/createTask", name="mine", trainType="tiny")
+    mine = stranger.upload(conversations(4))
+    task, run = mixed["task"], mixed["run"]
+
+    def alike(path: str, body: Mapping[str, Any], theirs: Any, nobodys: Any, action: str = "") -> None:
+        told, none = (
+            stranger.refused(
+                path, {name: ident if value == "?" else value for name, value in body.items()}, action
+            )
+            for ident in (theirs, nobodys)
+        )
+        assert (told.status, told.code) == (none.status, none.code)
+        assert told.text.replace(str(theirs), "?") == none.text.replace(str(nobodys), "?")
+
+    for theirs, nobodys in ((run["id"], 10**6), (run["uuid"], "task-000000000000")):
+        for action in ("DescribeFineTuningTask", "StopFineTuningTask", "DeleteFineTuningTask",
+                       "DescribeFineTuningTaskLog", "DescribeFineTuningTaskLedger"):  # fmt: skip
+            alike(V2, {"taskId": "?"}, theirs, nobodys, action)
+        alike(V2, {"taskId": "?", "sample": 1}, theirs, nobodys, "DescribeFineTuningTaskSample")
+        for verb in ("jobDetail", "stopJob"):
+            alike(f"{V1}{verb}", {"taskId": own["id"], "jobId": "?"}, theirs, nobodys)
+        further = task_body(own["id"], mine, incrementTaskId="?")
+        alike(V2, further, theirs, nobodys, "CreateFineTuningTask")
+    for theirs, nobodys in ((task["id"], 10**6), (task["uuid"], "job-000000000000")):
+        for action in ("DescribeFineTuningTasks", "DeleteFineTuningJob"):
+            alike(V2, {"jobId": "?"}, theirs, nobodys, action)
+        alike(V2, {"marker": "?"}, theirs, nobodys, "DescribeFineTuningJobs")
+        alike(V2, {**task_body("?", mine), "jobId": "?"}, theirs, nobodys, "CreateFineTuningTask")
+        alike(f"{V1}createJob", {"taskId": "?", "trainset": [{"type": 1, "id": mine[0]}]}, theirs, nobodys)
+    for place, nobodys in ((0, 10**6), (1, "ds-0000000000000000")):
+        sent = {"taskId": own["id"], "trainset": [{"type": 1, "id": data.chats[place]}]}
+        told = stranger.refused(f"{V1}createJob", sent)
+        none = stranger.refused(f"{V1}createJob", {**sent, "trainset": [{"type": 1, "id": nobodys}]})
+        assert told.text.replace(str(data.chats[place]), "?") == none.text.replace(str(nobodys), "?")
+    page = stranger.tune("DescribeFineTuningJobs")
+    assert [row["jobId"] for row in page["jobList"]] == [own["uuid"]]
+    assert me.tune("DescribeFineTuningTask", taskId=run["uuid"])["runStatus"] == "Done"
+
+
+def test_the_command_line_tells_of_runs_and_of_what_can_be_trained(
+    configured: Embedded, mixed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every page of a list; one run; the hyper-parameters of a model; an unknown run ends with 1 and says so."""
+    monkeypatch.setattr(commands, "PAGE", 1)  # so that two runs are two pages
+    made = FineTune.create_job(
+        {"taskId": mixed["task"]["id"], "trainset": [{"type": 1, "id": mixed["detail"]["trainset"][0]["id"]}]}
+    )["result"]
+    FineTune.V2.stop_task(made["uuid"])
+
+    def said(*arguments: str, code: int = 0) -> str:
+        result = CliRunner().invoke(app, ["finetune", *arguments], env={"COLUMNS": "400"})
+        assert result.exit_code == code, result.output
+        return result.stdout if code == 0 else str(result.exception)
+
+    listed = json.loads(said("list", "--limit", "100", "--json"))["runs"]
+    runs = [row["taskId"] for row in listed if row["jobId"] == mixed["task"]["uuid"]]
+    assert runs[0] == made["uuid"]
+    assert runs[-1] == mixed["run"]["uuid"]
+    shown = said("show", str(mixed["run"]["id"]))
+    assert "loraRank 16" in shown
+    assert "kept 14, dropped 1" in shown
+    assert said("stop", mixed["run"]["uuid"]) == "it has ended already\n"
+    assert said("wait", str(mixed["run"]["id"])).endswith("done\n")
+    assert "was stopped" in said("wait", made["uuid"], code=1)
+    models = said("models", "ERNIE-Speed", "--mode", "SFT")
+    (rank,) = [line.split() for line in models.splitlines() if "loraRank" in line]
+    assert rank[:4] == ["SFT", "LoRA", "loraRank", "8"]
+    assert rank[-3:] == ["2,", "4,", "8"]
+    assert {"ERNIE-Speed", "tiny"} <= {row["model"] for row in json.loads(said("models", "--json"))["models"]}
+    assert "known are" in said("models", "ERNIE-99", code=1)
+    told = said("log", "999999", code=1)
+    assert "training run 999999 does not exist" in told
+    assert "on the cloud" not in told
+
+
+def test_members_that_are_not_the_callers_to_set_are_ignored(me: Speaker) -> None:
+    """Neither an owner, nor a state, nor an id, nor a file can be given to what is created."""
+    theirs = {
+        "ownerId": 99,
+        "owner_id": 99,
+        "status": "Done",
+        "resultFile": "x",
+        "publicId": "job-mine",
+        "price": 0,
+    }
+    made = me.v1("finetune/createTask", name="plain", id=1, uuid="job-mine", **theirs)
+    assert made["id"] > 1
+    assert made["uuid"] != "job-mine"
+    listed = me.tune("DescribeFineTuningJobs", maxKeys=1)["jobList"][0]
+    assert (listed["jobId"], listed["name"]) == (made["uuid"], "plain")
+
+
+@pytest.mark.anyio
+async def test_every_call_of_the_sdk_can_be_awaited(configured: Embedded, data: Data) -> None:
+    """`.aio` of V1 and V2 sends what the plain call sends: a life from the container to its deletion."""
+    made = (await FineTune.create_task.aio("awaited", "tiny", "tiny"))["result"]
+    job = {
+        "taskId": made["id"],
+        "trainConfig": {"epoch": 400},
+        "trainset": [{"type": 1, "id": data.chats[0]}],
+    }
+    run = (await FineTune.create_job.aio(job))["result"]
+    assert (await FineTune.get_job.aio(made["id"], run["id"]))["result"]["trainStatus"] == "RUNNING"
+    assert (await FineTune.stop_job.aio(made["uuid"], run["uuid"]))["result"] is True
+    v2 = FineTune.V2
+    container = (await v2.create_job.aio("awaited", "tiny", "SFT"))["result"]["jobId"]
+    versions = [{"versionId": data.chats[1]}]
+    config = {"sourceType": "Platform", "versions": versions, "splitRatio": 20}
+    task = (await v2.create_task.aio(container, "LoRA", {"epoch": 400}, config))["result"]["taskId"]
+    assert (await v2.job_list.aio(max_keys=1))["result"]["jobList"][0]["jobId"] == container
+    assert [row["taskId"] for row in (await v2.task_list.aio(container))["result"]["taskList"]] == [task]
+    assert (await v2.task_detail.aio(task))["result"]["taskId"] == task
+    assert (await v2.task_log.aio(task))["result"]["lines"]
+    assert (await v2.stop_task.aio(task))["result"] is True
+    assert (await v2.delete_task.aio(task))["result"] is True
+    assert (await v2.delete_job.aio(container))["result"] is True
+    assert "tiny" in {row["model"] for row in (await v2.supported_models.aio())["result"]}
 
 
 def test_every_model_that_trains_is_advertised_with_all_that_clients_need(me: Speaker) -> None:

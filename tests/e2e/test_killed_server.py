@@ -168,14 +168,17 @@ def test_a_stopped_run_is_gone_on_with_by_the_same_configuration(tmp_path: Path,
         assert first["progressDetail"]["step"] == 60
 
 
-def test_a_trainer_that_dies_fails_the_run_with_the_reason(tmp_path: Path, rows: Path) -> None:
-    """kill -9 of the trainer alone: the run is Fail, says why, and its checkpoint stays."""
+def test_a_trainer_that_is_killed_is_begun_again_by_the_server(tmp_path: Path, rows: Path) -> None:
+    """kill -9 of the trainer alone: the same run goes on from its checkpoint, and says what happened."""
     with embedded.start(tmp_path / "data") as platform:
         task, run = begin(rows, "LoRA")
         wait(lambda: detail(task, run)["progressDetail"]["step"], lambda s: s >= 7, "step 7")
         for trainer in trainers_of(platform):
             trainer.kill()
-        last = wait(lambda: detail(task, run), lambda d: d["trainStatus"] != "RUNNING", "the run")
-        assert last["trainStatus"] == "FAIL"
-        assert "killed" in last["progressDetail"]["reason"].lower(), last["progressDetail"]["reason"]
-        assert list((tmp_path / "data" / "work" / "runs").glob("*/checkpoints/[0-9]*"))
+        last = finish(task, run)
+        assert last["version"] == 1
+        (warning,) = (text for text in last["progressDetail"]["warnings"] if "SIGKILL" in text)
+        assert "goes on from its last checkpoint" in warning
+        assert not list((tmp_path / "data" / "work" / "runs").iterdir()), (
+            "a finished run keeps no work folder"
+        )

@@ -113,11 +113,27 @@ def test_an_incremental_run_knows_old_and_new(adapted: LLMFinetune) -> None:
     assert answers(trainer, [*old, *NEW]) == [*(FACTS[question] for question in old), *NEW.values()]
 
 
-@pytest.mark.soak  # in little: tests/contract/test_trainer.py
-def test_texts_are_known_before_answers_are_learned(adapted: LLMFinetune) -> None:
-    """Post-pretraining: what was read makes the same sentences far less surprising as answers, which a few
-    steps then teach."""
-    read = PostPreTrain("tiny", Dataset.create_from_pyobj([TEXT] * 8), settings("ALL", 20, 3e-3)).run()
+@pytest.fixture(scope="module")
+def read() -> PostPreTrain:
+    """A text, read until it is known."""
+    return PostPreTrain("tiny", Dataset.create_from_pyobj([TEXT] * 5), settings("ALL", 20, 3e-3)).run()
+
+
+def test_a_text_is_gone_on_with_once_it_was_read(read: PostPreTrain) -> None:
+    """Post-pretraining: asked with its beginning, the model says the next words of the text, which it did not
+    before."""
+    examples = read.get_log().examples
+    assert len(examples) == 5
+    for one in examples:
+        assert one["question"] + one["wanted"] == TEXT
+        assert one["wanted"].startswith(one["after"])
+        assert len(one["after"]) >= 30
+        assert one["before"][:4] != one["after"][:4]
+
+
+@pytest.mark.soak
+def test_texts_are_known_before_answers_are_learned(adapted: LLMFinetune, read: PostPreTrain) -> None:
+    """What was read makes the same sentences far less surprising as answers, which a few steps then teach."""
     losses = figures(read, "loss")
     assert losses[-1] < 0.1 < 5 < losses[0]
     sentence = "Nets hang dry, boats creak, and gulls count the hours"

@@ -160,29 +160,42 @@ def test_a_run_leaves_its_curves(place: Path, uninterrupted) -> None:
 def test_a_killed_run_ends_with_the_same_bits(place: Path, uninterrupted, method) -> None:
     """Killed after step 3 and again after step 8, it goes on by itself and loses nothing."""
     spec = spec_of(place, f"killed-{method}", method=method)
+    alive = [3, 8]
 
-    def kill_at(step: int) -> Callable[[Event, asyncio.Event], None]:
-        def watch(event: Event, stop: asyncio.Event) -> None:
-            if event["kind"] == "step" and event["step"] == step:
-                child_of(psutil.Process()).send_signal(signal.SIGKILL)
+    def kill(event: Event, stop: asyncio.Event) -> None:
+        if event["kind"] == "step" and alive and event["step"] == alive[0]:
+            alive.pop(0)
+            child_of(psutil.Process()).send_signal(signal.SIGKILL)
 
-        return watch
-
-    for step, goes_on_from in ((3, 0), (8, 2)):
-        outcome, events = train(spec, kill_at(step))
-        assert outcome.status == "failed"
-        assert "SIGKILL" in outcome.reason
-        assert "after step" in outcome.reason
-        assert of(events, "plan")[0]["resumed_step"] == goes_on_from
-    outcome, events = train(spec)
-    assert of(events, "plan")[0]["resumed_step"] in (6, 8)
+    outcome, events = train(spec, kill)
+    assert outcome.status == "finished"
+    first, second, third = (plan["resumed_step"] for plan in of(events, "plan"))
+    assert (first, second) == (0, 2)
+    assert third in (6, 8)
+    warned = [event["text"] for event in of(events, "log") if event["level"] == "warning"]
+    assert len(warned) == 2
+    assert all("SIGKILL" in text and "goes on from its last checkpoint" in text for text in warned)
     whole, all_events = uninterrupted[method]
     assert weights(outcome.result) == weights(whole.result)
-    assert [e["loss"] for e in of(events, "step")] == [
-        e["loss"] for e in of(all_events, "step")[-len(of(events, "step")) :]
-    ]
+    told = {event["step"]: event["loss"] for event in of(events, "step")}
+    assert told == {event["step"]: event["loss"] for event in of(all_events, "step")}
     again, events = train(spec)  # what has finished is not done twice
     assert (again.status, of(events, "step")) == ("finished", [])
+
+
+def test_a_run_that_is_killed_at_the_same_place_again_fails_with_the_reason(place: Path) -> None:
+    """Whatever kills it, such as a lack of memory, would do so for ever."""
+
+    def kill(event: Event, stop: asyncio.Event) -> None:
+        if event["kind"] == "ledger":
+            child_of(psutil.Process()).send_signal(signal.SIGKILL)
+
+    outcome, events = train(spec_of(place, "doomed"), kill)
+    assert outcome.status == "failed"
+    assert (
+        "SIGKILL, most likely because the machine ran out of memory) before the first step" in outcome.reason
+    )
+    assert len(of(events, "ledger")) == 2
 
 
 def test_a_stopped_run_stops_in_seconds_and_another_goes_on(place: Path, uninterrupted) -> None:
@@ -281,14 +294,6 @@ def test_a_full_disk_fails_the_run_and_spares_the_checkpoint(place: Path) -> Non
     step = of(events, "checkpoint")[-1]["step"]
     assert checkpoint.newest(spec.work / "checkpoints") == spec.work / "checkpoints" / str(step)
     assert [p.name for p in (spec.work / "checkpoints").iterdir() if p.name.startswith(".")] == []
-
-
-def test_a_refused_run_says_what_to_do(place: Path) -> None:
-    """A sample that is too long fails the run before its first step, by number."""
-    outcome, events = train(spec_of(place, "refused", hyper={"max_seq_len": 50}))
-    assert outcome.status == "failed"
-    assert "at most 50 are allowed" in outcome.reason
-    assert not of(events, "step")
 
 
 def test_a_diverging_run_fails_at_its_step(place: Path) -> None:

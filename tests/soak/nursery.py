@@ -1,7 +1,8 @@
 """A process that has loaded torch and gives birth to training processes: a hundred of them cost seconds each.
 
-python nursery.py: each line on stdin is a spec.json; {"pid"} is answered at once, {"code"} when that process is
-gone. Its events go to events.jsonl beside the spec. A child is a fork that does what a started one does."""
+python nursery.py FOLDER: each line on stdin is a spec.json; {"pid"} is answered at once, {"code"} when that process is
+gone. Its events go to events.jsonl beside the spec. A child is a fork that does what a started one does. FOLDER
+only tells whose it is."""
 
 from __future__ import annotations
 

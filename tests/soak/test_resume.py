@@ -27,6 +27,7 @@ import pytest
 
 from qianfan_platform.catalogue import tiny
 from qianfan_platform.trainers import run as trainers
+from qianfan_platform.trainers.process import environment
 from qianfan_platform.trainers.protocol import Hyper, TrainSpec
 
 pytestmark = [
@@ -84,7 +85,8 @@ def test_a_trainer_killed_at_any_point_ends_with_the_same_bits(place: Path) -> N
     with ThreadPoolExecutor(AT_ONCE) as threads:
         for done in [threads.submit(follow, chain, place) for chain in chains]:
             done.result()
-    left = [p.info["pid"] for p in psutil.process_iter(["pid", "cmdline"]) if of_us(p)]
+    # Of this test: others may be at it, too.
+    left = [p.pid for p in psutil.process_iter(["cmdline"]) if str(place) in (p.info["cmdline"] or ())]
     assert not left, f"orphans: {left}"
     print(f"\n{'run':<10}{'kills':>6}{'processes':>11}{'compared':>10}   killed when")
     for chain in chains:
@@ -96,7 +98,7 @@ def test_a_trainer_killed_at_any_point_ends_with_the_same_bits(place: Path) -> N
 
 def follow(chain: Chain, place: Path) -> None:
     """Run to the end once untouched; then kill, look at what is left, and go on, until enough were killed."""
-    with Nursery() as nursery:
+    with Nursery(place) as nursery:
         whole = spec_of(place, chain.name, "untouched")
         begun = time.monotonic()
         assert nursery.run(whole, None) == 0, told(whole)[-1:]
@@ -131,13 +133,16 @@ def spec_of(place: Path, kind: str, work: str) -> TrainSpec:
 class Nursery:
     """Where training processes come from, with the environment that the platform gives them."""
 
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
     def __enter__(self) -> Nursery:
         self.process = subprocess.Popen(
-            [sys.executable, str(NURSERY)],
+            [sys.executable, str(NURSERY), str(self.place)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=trainers.environment(os.environ, threads=1),
+            env=environment(os.environ, threads=1),
         )
         return self
 
@@ -215,11 +220,6 @@ class Killer:
         if (self.work / "result").exists():
             return "after its result"
         return "training" if self.steps() else "before its first step"
-
-
-def of_us(process: psutil.Process) -> bool:
-    """Whether it is a nursery, or a training process, of this test."""
-    return str(NURSERY) in (process.info["cmdline"] or ())
 
 
 def told(spec: TrainSpec) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from . import options
+from . import kept_trainers, options, train, train_types
 from .output import emit, note, show_table
 
 if TYPE_CHECKING:
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from qianfan.model.runs import Run
 
 LOOK_S: Final = 0.5  # how often a run is looked at that is followed
-OUTCOMES: Final = ("kept", "truncated", "split", "dropped")
+MOST_SHOWN: Final = 80  # characters of a question or an answer
+OUTCOMES: Final = ("kept", "truncated", "split", "dropped", "refused")
+PAGE: Final = 100  # runs that are asked for at once
 
-nouns = typer.Typer(help="Training runs: look at them, and stop them.", no_args_is_help=True)
+nouns = typer.Typer(help="Training runs: start them, look at them, stop them.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="The run: its task-…, or its number.", metavar="RUN")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")]
@@ -28,6 +30,9 @@ Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the ru
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
+    train.add_to(nouns)
+    kept_trainers.add_to(nouns)
+    train_types.add_to(nouns)
     app.add_typer(nouns, name="finetune")
 
 
@@ -38,12 +43,14 @@ def runs(
     json: options.JsonObject = False,
 ) -> None:
     """List the runs, newest task first."""
+    from qianfan.contract.enums import TrainMode
     from qianfan.resources import FineTune
 
+    modes = [one.value for one in TrainMode]
+    if mode is not None and mode not in modes:
+        raise typer.BadParameter(f"--mode is one of {', '.join(modes)}")
     jobs = FineTune.V2.job_list(mode, max_keys=limit)["result"]["jobList"]
-    rows = [
-        row for job in jobs for row in FineTune.V2.task_list(job["jobId"], max_keys=100)["result"]["taskList"]
-    ]
+    rows = [row for job in jobs for row in _runs_of(job["jobId"])]
     if json:
         emit({"runs": rows})
         return
@@ -64,9 +71,22 @@ def runs(
     )
 
 
+def _runs_of(job: str) -> Iterator[dict[str, Any]]:
+    """All runs of a container, newest first."""
+    from qianfan.resources import FineTune
+
+    marker: str | None = None
+    while True:
+        found = FineTune.V2.task_list(job, marker, PAGE)["result"]
+        yield from found["taskList"]
+        marker = (found.get("pageInfo") or {}).get("nextMarker")
+        if not marker:
+            return
+
+
 @nouns.command("show")
 def show(run: Name, json: options.JsonObject = False) -> None:
-    """Show where a run stands: step, loss, speed, what it was estimated to need, warnings."""
+    """Show where a run stands: what it waits for, step, loss, speed, what it was estimated to need, warnings."""
     from qianfan.resources import FineTune
 
     detail = dict(FineTune.V2.task_detail(run)["result"])
@@ -79,7 +99,8 @@ def show(run: Name, json: options.JsonObject = False) -> None:
         "task": f"{detail.get('jobId')}  {detail.get('jobName')}",
         "trains": f"{detail.get('model')}, {detail.get('trainMode')} by {detail.get('parameterScale')}",
         "status": f"{detail.get('runStatus')}  {detail.get('runProgress', '')}",
-        "phase": progress.get("phase"),
+        "phase": " ".join(filter(None, (progress.get("phase"), progress.get("note")))),
+        "waits": _wait(progress.get("waiting")),
         "step": f"{progress.get('step')} of {progress.get('steps')}" if progress.get("steps") else None,
         "loss": progress.get("loss"),
         "held-out loss": progress.get("evalLoss"),
@@ -88,11 +109,17 @@ def show(run: Name, json: options.JsonObject = False) -> None:
         "seconds left": progress.get("secondsLeft") or None,
         "estimated": _needed(progress.get("estimate")),
         "needed": _needed(progress.get("happened")),
-        "samples": _pairs({name: (progress.get("ledger") or {}).get(name) for name in OUTCOMES}),
-        "goes on from": progress.get("startsFrom"),
+        "samples": _pairs({name: (progress.get("ledger") or {}).get(name) or None for name in OUTCOMES}),
+        "learned": _learned(progress.get("report")),
+        "learns with": _pairs(progress.get("hyperParameters")),
+        "trains further": progress.get("startsFrom"),
         "reason": progress.get("reason"),
     }
     show_table(("", ""), [(name, value) for name, value in told.items() if value not in (None, "")])
+    if examples := (progress.get("report") or {}).get("examples"):
+        names = ("sample", "question", "wanted", "before", "after")
+        rows = [[one.get("sample"), *(_line(one.get(name)) for name in names[1:])] for one in examples]
+        show_table(names, rows, numbers=("sample",))
     for warning in progress.get("warnings") or ():
         note(f"! {warning}")
 
@@ -117,6 +144,28 @@ def log(run: Name, follow: Follow = False, json: options.JsonObject = False) -> 
                 emit(line)
             else:
                 print(line_of(line), flush=True)
+
+
+@nouns.command("wait")
+def wait(run: Name, json: options.JsonObject = False) -> None:
+    """Wait for the end of a run, and show how far it is; exit code 1 when it failed or was stopped."""
+    from qianfan.contract.enums import TrainStatus
+    from qianfan.errors import TrainingFailed
+    from qianfan.model.runs import why
+    from qianfan.trainer import live
+
+    waited = _run(_known(run))
+    with live.telling("training", False if json else None) as told:
+        status, detail = waited.wait(told)
+    if json:
+        emit(dict(detail["result"]))
+    if status is not TrainStatus.Finish:
+        word = "failed" if status is TrainStatus.Fail else "was stopped"
+        raise TrainingFailed(
+            f"training run {waited} {word}{why(detail)}", advice=f"see `qianfan finetune log {run}`"
+        )
+    if not json:
+        print("done")
 
 
 @nouns.command("curves")
@@ -158,7 +207,7 @@ def curves(
 def ledger(
     run: Name,
     what: Annotated[
-        str | None, typer.Option(help="Only samples that were kept, truncated, split or dropped.")
+        str | None, typer.Option(help="Only samples that were kept, truncated, split, dropped or refused.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="JSON lines, one a sample.")] = False,
 ) -> None:
@@ -227,55 +276,17 @@ def delete(run: Name, json: options.JsonObject = False) -> None:
         print("deleted")
 
 
-@nouns.command("trainers")
-def trainers(json: options.JsonObject = False) -> None:
-    """List the trainers that are kept on this machine, the newest first: who runs them, how they stand."""
-    from qianfan.trainer import kept
-
-    rows = kept.rows()
-    if json:
-        emit({"trainers": rows})
-        return
-    show_table(
-        ("trainer", "trains", "status", "running", "run", "updated", "error"),
-        [
-            (
-                row["id"],
-                row["train_type"],
-                row["status"],
-                "yes" if row["running"] else "",
-                row["job_id"] or "",
-                row["updated"],
-                row["error"] or "",
-            )
-            for row in rows
-        ],
-    )
-
-
-@nouns.command("resume")
-def resume(
-    trainer: Annotated[str, typer.Argument(help="The trainer, as `qianfan finetune trainers` lists it.")],
-    json: options.JsonObject = False,
-) -> None:
-    """Go on with a trainer that is kept here, after a stop, a failure or a crash, and wait for its end."""
-    from qianfan.trainer import kept, loads
-    from qianfan.trainer.running import PipelineTrainer
-
-    went_on = loads(kept.read(trainer, None), PipelineTrainer)
-    went_on.resume(show_progress=False if json else None)
-    if json:
-        emit(kept.about(went_on))
-        return
-    result = went_on.output if isinstance(went_on.output, dict) else {}
-    plain = {name: value for name, value in result.items() if isinstance(value, (int, str))}
-    show_table(("", ""), plain.items())
-
-
 def _run(name: str) -> Run:
     from qianfan.model.runs import Run
 
     return Run(name, "") if name.startswith("task-") else Run("", name)
+
+
+def _known(name: str) -> str:
+    """The `task-…` of a run that is named in either way: what is known of it is asked for by that."""
+    from qianfan.resources import FineTune
+
+    return name if name.startswith("task-") else str(FineTune.V2.task_detail(name)["result"]["taskId"])
 
 
 def _log(name: str, *, until_ended: bool = False) -> TrainLog:
@@ -327,16 +338,44 @@ def _columns() -> int:
     return min(100, shutil.get_terminal_size((80, 24)).columns) if sys.stdout.isatty() else 80
 
 
+def _line(text: Any) -> str:
+    """A text in one line, with signs where it breaks."""
+    line = str(text).replace("\n", "⏎")
+    return line if len(line) <= MOST_SHOWN else f"{line[:MOST_SHOWN]}…"
+
+
+def _learned(report: dict[str, Any] | None) -> str:
+    """What a run that is over has learned, and how far its loss went."""
+    if not report:
+        return ""
+    told = f"{report.get('tokensTrained')} tokens in {report.get('steps')} steps"
+    for word, first, last in (
+        ("loss", report.get("lossFirst"), report.get("lossLast")),
+        ("held-out loss", report.get("evalLossBefore"), report.get("evalLossAfter")),
+    ):
+        if first is not None and last is not None:
+            told += f", {word} {first:.4g} → {last:.4g}"
+    return told
+
+
 def _needed(figures: dict[str, Any] | None) -> str:
     units = (("seconds", "s"), ("memory_mib", "MiB"))
     told = figures or {}
-    return ", ".join(f"{told[name]:g} {unit}" for name, unit in units if told.get(name))
+    text = ", ".join(f"{told[name]:g} {unit}" for name, unit in units if told.get(name))
+    least, most = told.get("seconds_range") or (None, None)
+    return text if least is None else f"{text}; {least:g} to {most:g} s by earlier runs"
+
+
+def _wait(waiting: dict[str, Any] | None) -> str:
+    if not waiting:
+        return ""
+    seconds = waiting.get("seconds")
+    begins = "" if seconds is None else f"; it begins in about {seconds:.0f} s"
+    return f"place {waiting.get('position')}: {waiting.get('why')}{begins}"
 
 
 def _pairs(values: dict[str, Any] | None) -> str:
-    return ", ".join(
-        f"{name} {value}" for name, value in (values or {}).items() if value not in (None, "", 0)
-    )
+    return ", ".join(f"{name} {value}" for name, value in (values or {}).items() if value not in (None, ""))
 
 
 def _origin(row: dict[str, Any]) -> str:

@@ -76,35 +76,54 @@ def drawn(records: int, rate: float) -> int:
     return max(1, round(records * rate))
 
 
-async def mix(
-    platform: Platform, shares: Sequence[Share], into: Path, mode: TrainMode, seed: int
-) -> list[dict[str, Any]]:
-    """Write the records of several datasets after one another as JSONL, each as often as its rate says.
-
-    Returns what came from where: [{dataset, name, records, rate, seed, first, last}], lines from 1; with it
-    `origin` names the record behind a line. The same call writes the same bytes."""
+def layout(datasets: Sequence[Dataset], rates: Sequence[float], seed: int) -> list[dict[str, Any]]:
+    """What comes from where when released datasets are mixed: [{dataset, name, records, rate, seed, first, last,
+    file}], lines from 1. With it `origin` names the record behind a line."""
     parts: list[dict[str, Any]] = []
     line = 0
-    into.parent.mkdir(parents=True, exist_ok=True)
-    with closing(await asyncio.to_thread(into.open, "wb")) as out:
-        for place, share in enumerate(shares):
-            dataset = await settled(platform, share.dataset_id)
-            if dataset.file_id is None:
-                raise Fault(errors.BAD_DATASET, f"dataset {share.dataset_id} has lost its content")
-            content = await platform.files.local(dataset.file_id)
-            count = drawn(dataset.entity_count, share.rate)
-            part = {
+    for place, (dataset, rate) in enumerate(zip(datasets, rates, strict=True)):
+        count = drawn(dataset.entity_count, rate)
+        parts.append(
+            {
                 "dataset": dataset.id,
                 "name": dataset.name,
                 "records": dataset.entity_count,
-                "rate": share.rate,
+                "rate": rate,
                 "seed": f"{seed} {place}",
                 "first": line + 1,
                 "last": line + count,
+                "file": dataset.file_id,
             }
+        )
+        line += count
+    return parts
+
+
+async def mix(
+    platform: Platform,
+    shares: Sequence[Share],
+    into: Path,
+    mode: TrainMode,
+    seed: int,
+    *,
+    laid_out: Sequence[dict[str, Any]] | None = None,
+) -> list[dict[str, Any]]:
+    """Write the records of several datasets after one another as JSONL, each as often as its rate says.
+
+    laid_out: the layout that was made with the run: a dataset that was deleted since is no matter then, for its
+    content stays while jobs of before may read it.
+    Returns what came from where, as `layout` tells it. The same call writes the same bytes."""
+    parts = list(laid_out or ())
+    if not parts or any("file" not in part for part in parts):
+        found = [await settled(platform, share.dataset_id) for share in shares]
+        parts = layout(found, [share.rate for share in shares], seed)
+    into.parent.mkdir(parents=True, exist_ok=True)
+    with closing(await asyncio.to_thread(into.open, "wb")) as out:
+        for part in parts:
+            if part["file"] is None:
+                raise Fault(errors.BAD_DATASET, f"dataset {part['dataset']} has lost its content")
+            content = await platform.files.local(part["file"])
             await asyncio.to_thread(_write, content, part, out, mode)
-            parts.append(part)
-            line += count
     return parts
 
 

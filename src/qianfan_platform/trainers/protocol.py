@@ -25,7 +25,8 @@ eval        step, loss, tokens; SFT and PostPretrain: perplexity; DPO: the four 
 checkpoint  step, path, loss (of that step), perplexity (e to that loss), checkpoints: steps that are kept now
 log         level, text
 finished    step, loss, eval_loss, seconds, tokens_per_second, path, memory_mib; also estimate, as it was before
-            step 1, took: {seconds, memory_mib}, the same as it was, time_factor: took over estimate, checkpoints
+            step 1, took: {seconds, memory_mib}, the same as it was, time_factor: took over estimate, checkpoints,
+            examples: [{sample, held_out, question, wanted, before, after}], what the model said to some samples
 failed      reason
 stopped     step
 
@@ -53,6 +54,7 @@ class Hyper:
     beta: float = 0.1  # of DPO: how much leaving the reference costs
     grad_clip: float = 1.0
     too_long: Literal["drop", "truncate", "split", "refuse"] = "refuse"  # split: at whole turns
+    most_dropped: float = 0.5  # share of the samples; a run that drops more is refused
     logging_steps: int = 1
 
 

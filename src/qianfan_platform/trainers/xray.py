@@ -9,8 +9,9 @@ import os
 import sys
 from typing import Any
 
+from qianfan_platform.trainers.process import environment
 from qianfan_platform.trainers.protocol import TrainSpec
-from qianfan_platform.trainers.run import absolute, environment
+from qianfan_platform.trainers.run import absolute
 
 MODULE = "qianfan_platform.trainers.child.xray"
 WITHIN_S = 60.0  # until a child that does not end is killed; it takes two

@@ -16,20 +16,17 @@ from qianfan.contract.enums import TrainMode, TrainStatus
 from qianfan.contract.errors import Fault
 from qianfan_platform import jobs
 from qianfan_platform.catalogue.catalogue import Trained
-from qianfan_platform.datasets import pinned, trainable
 from qianfan_platform.datasets.pinned import InBucket
-from qianfan_platform.datasets.tables import Dataset
 from qianfan_platform.platform import Platform
 from qianfan_platform.store import Tx
 from qianfan_platform.trainers.run import missing
 
-from . import hyper, increments, operations
+from . import hyper, increments, operations, resuming, sets
 from .hyper import Wish
 from .increments import From
 from .tables import TrainRun, TrainTask
 
 DEFAULT_HELD_OUT: Final = 20  # percent, as documented
-UNCOUNTED: Final = 1_000_000  # records, for warnings only
 
 
 @dataclass(frozen=True)
@@ -57,6 +54,13 @@ class Order:
 async def create_task(tx: Tx, owner: int, **values: Any) -> TrainTask:
     """A container for runs. Names may repeat: published clients make random ones, people do not."""
     return await tx.add(TrainTask(owner_id=owner, **values))
+
+
+def check_preset(platform: Platform, model: str, mode: TrainMode, method: str | None, config: Any) -> None:
+    """Refuse what no run of a container could do: at the first call, not at the second."""
+    train_type, trained = train_type_of(platform, model)
+    wish = Wish(mode, method, config or {}, v2=True)
+    hyper.resolve(train_type, wish, context=trained.entry.context, records=sets.UNCOUNTED)
 
 
 def train_type_of(platform: Platform, name: str) -> tuple[train_types.TrainType, Trained]:
@@ -87,28 +91,21 @@ async def create_run(platform: Platform, tx: Tx, owner: int, order: Order) -> Tr
             errors.MISSING_EXTRA, f"this server cannot train: {absent}", "pip install 'open-qianfan[train]'"
         )
 
-    sets = [await _set(platform, tx, owner, data, mode) for data, _ in order.sets]
-    rates = [_rate(rate) for _, rate in order.sets]
-    records = sum(trainable.drawn(one.entity_count, rate) for one, rate in zip(sets, rates, strict=True))
-    if any(isinstance(data, InBucket) for data, _ in order.sets):
-        records = UNCOUNTED  # so that nothing is said of what nobody knows yet
+    asked = await sets.look(tx, owner, order.sets, mode, order.held_out)
     preset = container.preset or {}
     wish = Wish(
         mode, order.method or preset.get("method"), {**preset.get("config", {}), **order.config}, v2=order.v2
     )
     plan = hyper.resolve(
-        train_type, wish, context=trained.entry.context, records=records, stand_in=trained.stand_in
+        train_type, wish, context=trained.entry.context, records=asked.records, stand_in=trained.stand_in
     )
-    warnings = [*plan.warnings, *order.notes]
+    warnings = [*plan.warnings, *order.notes, *asked.notes(v2=order.v2, stand_in=trained.stand_in)]
     if trained.stand_in:
         warnings.insert(0, trained.note)
-    if records < trainable.FEW_RECORDS:
-        warnings.append(f"{records} records are few; the cloud asks for at least {trainable.FEW_RECORDS}")
-    held_out = round(order.held_out)
-    if held_out and any(rate > 1 for rate in rates):
+    if train_types.find(name) and order.base_train_type not in (None, "", train_type.base):
         warnings.append(
-            "samplingRate above 1 repeats records, so that some held-out ones are trained on as well; "
-            "splitRatio 0 holds none out"
+            f"baseTrainType {order.base_train_type} is kept, and has no effect: {train_type.name} belongs to "
+            f"{train_type.base}"
         )
 
     start = None
@@ -117,37 +114,48 @@ async def create_run(platform: Platform, tx: Tx, owner: int, order: Order) -> Tr
         warnings.append(
             increments.check(start, order.start.step, entry=trained.entry.name, name=train_type.name)
         )
-        plan = await increments.with_its_adapter(tx, plan, start, wish.config)
+        if trained.stand_in and start.peft_type != "ALL":
+            warnings.append(
+                "the cloud trains only runs of all parameters (ALL) further; this platform goes on"
+            )
+        plan = await increments.with_its_adapter(tx, plan, start, wish)
 
-    dataset_ids = [dataset.id for dataset in sets]
     said = [
         train_type.name,
         mode.value,
         plan.method,
         hyper.as_json(plan.hyper),
         plan.seed,
-        dataset_ids,
-        rates,
+        asked.names,
+        asked.rates,
     ]
     began = [start.id, order.start.step] if start and order.start else None
-    fingerprint = _fingerprint([*said, held_out, trained.entry.name, began])
-    before = await _stopped_before(tx, container, fingerprint)
+    fingerprint = _fingerprint([*said, asked.percent, trained.entry.name, began])
+    before = await resuming.stopped_before(platform, tx, container, fingerprint)
+    newest = await resuming.newest(tx, container)
+    datasets = asked.datasets
+    if datasets is None and (datasets := await sets.frozen_by(platform, tx, owner, before)) is None:
+        before = None  # what lies in the bucket may be something else by now
+        datasets = await sets.pin(tx, owner, asked, mode, platform.objects)
     if before:
         warnings.append(f"goes on from the last checkpoint of run {before.ordinal} of this task")
+    elif newest and newest.fingerprint == fingerprint and newest.status == TrainStatus.Running:
+        warnings.append(f"run {newest.ordinal} of this task is the same and has not ended; both will train")
     run = await tx.add(
         TrainRun(
             owner_id=owner,
             task_id=container.id,
-            ordinal=1 + await tx.count(TrainRun, TrainRun.task_id == container.id),
+            ordinal=newest.ordinal + 1 if newest else 1,
             description=order.description,
             base_train_type=order.base_train_type or container.base_train_type or train_type.base,
             train_type=train_type.name,
             train_mode=mode.value,
             peft_type=plan.method,
-            train_config=order.config,
-            trainset=dataset_ids,
-            rates=rates if any(rate != 1 for rate in rates) else None,
-            trainset_rate=held_out,
+            train_config=dict(wish.config),
+            trainset=[dataset.id for dataset in datasets],
+            parts=sets.layout(datasets, asked.rates, plan.seed),
+            rates=asked.rates if any(rate != 1 for rate in asked.rates) else None,
+            trainset_rate=asked.percent,
             corpus=order.corpus,
             entry=trained.entry.name,
             hyper=hyper.as_json(plan.hyper),
@@ -166,23 +174,26 @@ async def create_run(platform: Platform, tx: Tx, owner: int, order: Order) -> Tr
     )
     queued = await jobs.enqueue(tx, "training.run", owner=owner, args={"run_id": run.id}, slot="train")
     run.job_id = queued.id
+    _name(container, run, order)
+    await _tell(tx, run, asked)
     return run
 
 
-async def _set(platform: Platform, tx: Tx, owner: int, data: Id | InBucket, mode: TrainMode) -> Dataset:
-    if isinstance(data, InBucket):
-        return await pinned.pin(tx, owner, data, mode, platform.objects)
-    return await trainable.check(tx, owner, data, mode)
+def _name(container: TrainTask, run: TrainRun, order: Order) -> None:
+    """Let a container that was made without saying what for be of its first run."""
+    if run.ordinal == 1 and not order.v2:
+        container.train_type = container.train_type or run.train_type
+        container.base_train_type = container.base_train_type or run.base_train_type
+        container.train_mode = run.train_mode
 
 
-def _rate(rate: float) -> float:
-    if not trainable.LEAST_RATE <= rate <= trainable.MOST_RATE:
-        raise Fault(
-            errors.BAD_DATASET,
-            f"param[samplingRate] invalid: it is {rate:g}",
-            f"it must be between {trainable.LEAST_RATE:g} and {trainable.MOST_RATE:g}",
-        )
-    return float(rate)
+async def _tell(tx: Tx, run: TrainRun, asked: sets.Sets) -> None:
+    """Begin the run's log: what was made, what there is to say about it, and what it waits for."""
+    records = "" if asked.datasets is None else f", {asked.records} records"
+    made = ("info", f"made: {run.train_mode} of {run.train_type} by {run.peft_type}{records}")
+    place = await jobs.waiting(tx, run.job_id) if run.job_id else None
+    queued = [("info", f"in the queue at place {place['position']}: {place['why']}")] if place else []
+    await operations.tell(tx, run, made, *(("warning", text) for text in run.warnings), *queued)
 
 
 def _threads(platform: Platform) -> int:
@@ -198,14 +209,3 @@ def _dtype(packed: str) -> str:
 
 def _fingerprint(said: list[Any]) -> str:
     return hashlib.sha256(orjson.dumps(said)).hexdigest()
-
-
-async def _stopped_before(tx: Tx, container: TrainTask, fingerprint: str) -> TrainRun | None:
-    """The newest run of this container, if it was the same run and was stopped or failed."""
-    newest = await tx.find(
-        TrainRun, TrainRun.task_id == container.id, order_by=TrainRun.ordinal.desc(), limit=1
-    )
-    for run in newest:
-        if run.fingerprint == fingerprint and run.status in (TrainStatus.Stop.value, TrainStatus.Fail.value):
-            return run
-    return None

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, cast
 
+import orjson
+
 from qianfan.contract import errors
 from qianfan.contract.enums import TrainMode
 from qianfan.contract.errors import Fault
@@ -24,6 +26,8 @@ V2_METHODS: Final = {"FullFineTuning": "ALL", "LoRA": "LoRA", "PromptTuning": "P
 LEAST_MOVEMENT: Final = {"LoRA": 0.02, "ALL": 0.002, "P-tuning": 0.1}
 # What the documented trainer sends beside hyper-parameters.
 NO_HYPER: Final = frozenset({"peftType", "trainsetRate", "extras"})
+MOST_BYTES: Final = 64 * 1024  # of a configuration, which is kept as it was sent
+MOST_NAMED: Final = 10  # unknown members that are named one by one
 
 
 @dataclass(frozen=True)
@@ -56,21 +60,35 @@ def mode_of(word: str) -> TrainMode:
         return TrainMode(word)
     except ValueError:
         known = ", ".join(mode.value for mode in TrainMode)
+        instead = (
+            "; DPO learns preferences, from pairs of a better and a worse answer" if word == "KTO" else ""
+        )
         raise Fault(
-            errors.BAD_TRAIN_CONFIG, f"trainMode {word!r} is not trained here", f"it must be one of {known}"
+            errors.BAD_TRAIN_CONFIG,
+            f"trainMode {word!r} is not trained here",
+            f"it must be one of {known}{instead}",
         ) from None
 
 
-def method_of(train_type: TrainType, asked: str | None) -> Method:
+def method_of(train_type: TrainType, asked: str | None, *, v2: bool = False) -> Method:
     """The method in the words of V1. Raises Fault(BAD_TRAIN_CONFIG)."""
     method = V2_METHODS.get(asked or "", asked) or train_type.defaults.get("peftType", "LoRA")
     if method not in keys.ALL_METHODS:
-        raise Fault(
-            errors.BAD_TRAIN_CONFIG,
-            f"peftType is {asked!r}",
-            f"it must be one of {', '.join(keys.ALL_METHODS)}",
+        name, known = (
+            ("param[parameterScale] invalid: it", V2_METHODS) if v2 else ("peftType", keys.ALL_METHODS)
         )
+        raise Fault(errors.BAD_TRAIN_CONFIG, f"{name} is {asked!r}", f"it must be one of {', '.join(known)}")
     return cast(Method, method)
+
+
+def must_be_small(value: Any, name: str) -> None:
+    """Refuse to keep a member that is larger than any hyper-parameters are. Raises Fault(CONSOLE_PARAMETER)."""
+    if len(orjson.dumps(value, default=str)) > MOST_BYTES:
+        raise Fault(
+            errors.CONSOLE_PARAMETER,
+            f"param[{name}] invalid: it has more than {MOST_BYTES} bytes",
+            "leave out what this run does not need",
+        )
 
 
 def defaults(train_type: TrainType, mode: TrainMode, method: str, *, v2: bool) -> dict[str, Any]:
@@ -99,17 +117,17 @@ def resolve(train_type: TrainType, wish: Wish, *, context: int, records: int, st
     context: tokens that the model which really trains can take. records: samples in the training sets.
     stand_in: another model trains under this name, so that the cloud's ranges are told.
     Raises Fault(BAD_TRAIN_CONFIG) naming the field, its value, and what would be right."""
-    method = method_of(train_type, wish.method)
+    method = method_of(train_type, wish.method, v2=wish.v2)
+    must_be_small(wish.config, "hyperParameterConfig" if wish.v2 else "trainConfig")
     config = {name: value for name, value in wish.config.items() if value is not None}
     given = {**defaults(train_type, wish.mode, method, v2=wish.v2), **config}
     # All are read for their refusals: a wrong rank is an error also where another method ignores it.
-    read = {key.name: key.read(given) for key in keys.KEYS}
+    read = {key.name: key.read(given, v2=wish.v2) for key in keys.KEYS}
     warnings = _cloud_ranges(train_type, wish.mode, method, config, v2=wish.v2) if stand_in else []
     warnings += _without_effect(config, wish.mode, method)
     if wish.mode is TrainMode.DPO and read["tooLong"] == "split":
-        raise keys.BY_NAME["tooLong"].refuse(
-            "split", "refuse, drop or truncate: a preference cannot be split"
-        )
+        allowed = "refuse, drop or truncate: a preference cannot be split"
+        raise keys.refusal("tooLong", "split", allowed, v2=wish.v2)
 
     def value(name: str) -> Any:
         return keys.BY_NAME[name].default if read[name] is None else read[name]
@@ -124,6 +142,9 @@ def resolve(train_type: TrainType, wish: Wish, *, context: int, records: int, st
             f"maxSeqLen {length} is more than the {context} tokens this model takes; {context} is used"
         )
         length = context
+    if method == "P-tuning" and value("virtualTokens") >= length:
+        allowed = f"less than the {length} tokens of a sample (maxSeqLen), which they are part of"
+        raise keys.refusal("virtualTokens", value("virtualTokens"), allowed, v2=wish.v2)
     rank = value("loraRank")
     hyper = Hyper(
         epochs=value("epoch"),
@@ -140,6 +161,7 @@ def resolve(train_type: TrainType, wish: Wish, *, context: int, records: int, st
         virtual_tokens=value("virtualTokens"),
         beta=value("beta"),
         too_long=value("tooLong"),
+        most_dropped=value("mostDropped") / 100,
         logging_steps=value("loggingSteps"),
     )
     warnings += _hardly_learns(hyper, wish.mode, method, records)
@@ -194,14 +216,47 @@ def _cloud_ranges(
 
 
 def _without_effect(config: Mapping[str, Any], mode: TrainMode, method: str) -> list[str]:
+    unknown = [name for name in config if name not in keys.BY_NAME and name not in NO_HYPER]
     found = []
-    for name in config:
-        key = keys.BY_NAME.get(name)
-        if key is None and name not in NO_HYPER:
-            found.append(f"{name} is no hyper-parameter of this platform: it is kept, and has no effect")
-        elif key is not None and (method not in key.methods or mode.value not in key.modes):
+    for name in unknown[:MOST_NAMED]:
+        text = f"{name[:40]} is no hyper-parameter of this platform: it is kept, and has no effect"
+        near = keys.meant(name)
+        found.append(f"{text}; did you mean {near}?" if near else text)
+    if len(unknown) > MOST_NAMED:
+        found.append(f"so are {len(unknown) - MOST_NAMED} more names")
+    for name, key in keys.BY_NAME.items():
+        if name in config and (method not in key.methods or mode.value not in key.modes):
             found.append(f"{name} has no effect in {mode.value} by {method}")
     return found
+
+
+def told(row: Mapping[str, Any], mode: str, method: str) -> dict[str, Any]:
+    """What holds in a run, by names of the wire, as far as it has an effect there. row: of `as_json`."""
+    layers = list(row.get("lora_targets") or ())
+    spelt = {
+        "epoch": row.get("epochs"),
+        "batchSize": row.get("batch_size"),
+        "learningRate": row.get("learning_rate"),
+        "maxSeqLen": row.get("max_seq_len"),
+        "loggingSteps": row.get("logging_steps"),
+        "warmupRatio": row.get("warmup_ratio"),
+        "weightDecay": row.get("weight_decay"),
+        "schedulerName": row.get("scheduler"),
+        "loraRank": row.get("lora_rank"),
+        "loraAlpha": row.get("lora_alpha"),
+        "loraDropout": row.get("lora_dropout"),
+        "loraAllLinear": None if layers else "True",
+        "loraTargetModules": layers or None,
+        "virtualTokens": row.get("virtual_tokens"),
+        "beta": row.get("beta"),
+        "tooLong": row.get("too_long"),
+        "mostDropped": round(100 * row.get("most_dropped", 1)),
+    }
+    return {
+        name: value
+        for name, value in spelt.items()
+        if value is not None and method in keys.BY_NAME[name].methods and mode in keys.BY_NAME[name].modes
+    }
 
 
 def as_json(hyper: Hyper) -> dict[str, Any]:

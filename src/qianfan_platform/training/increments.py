@@ -5,7 +5,6 @@ Not to be mixed up with resuming, which goes on with a stopped run on its own da
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -16,8 +15,8 @@ from qianfan.contract.errors import Fault
 from qianfan_platform.store import Tx
 from qianfan_platform.trainers.protocol import Hyper
 
-from . import places
-from .hyper import Plan
+from . import keys, places
+from .hyper import Plan, Wish
 from .tables import TrainRun
 
 # What an adapter cannot change any more, and how it is spelt on the wire.
@@ -74,20 +73,16 @@ async def is_adapter(tx: Tx, run: TrainRun) -> bool:
     return before is None or await is_adapter(tx, before)
 
 
-async def with_its_adapter(tx: Tx, plan: Plan, before: TrainRun, given: Collection[str]) -> Plan:
-    """`plan` with the adapter's shape taken from the run it goes on with. given: names the caller sent.
+async def with_its_adapter(tx: Tx, plan: Plan, before: TrainRun, wish: Wish) -> Plan:
+    """`plan` with the adapter's shape taken from the run it goes on with.
 
     Raises Fault(BAD_TRAIN_CONFIG) when the caller wants another shape."""
     if plan.method != "LoRA" or not await is_adapter(tx, before):
         return plan
     old = Hyper(**{**before.hyper, "lora_targets": tuple(before.hyper.get("lora_targets", ()))})
     for spelt, name in ADAPTER.items():
-        if spelt in given and getattr(plan.hyper, name) != getattr(old, name):
-            raise Fault(
-                errors.BAD_TRAIN_CONFIG,
-                f"trainConfig.{spelt} is {getattr(plan.hyper, name)!r}, and the adapter of run {before.id} was made "
-                f"with {getattr(old, name)!r}",
-                "leave it out: the same adapter is trained further",
-            )
+        if spelt in wish.config and getattr(plan.hyper, name) != getattr(old, name):
+            allowed = f"left out: the adapter of run {before.id}, made with {getattr(old, name)!r}, is trained further"
+            raise keys.refusal(spelt, getattr(plan.hyper, name), allowed, v2=wish.v2)
     kept: dict[str, Any] = {name: getattr(old, name) for name in ADAPTER.values()}
     return replace(plan, hyper=replace(plan.hyper, **kept))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -11,6 +12,7 @@ from qianfan.contract.errors import Fault
 
 ALL_METHODS: Final = ("ALL", "LoRA", "P-tuning")
 ALL_MODES: Final = ("SFT", "PostPretrain", "DPO")
+MOST_SHOWN: Final = 80  # characters of a value in an error
 LAYERS: Final = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -33,35 +35,31 @@ class Key:
     modes: tuple[str, ...] = ALL_MODES
     shown: bool = True
 
-    def read(self, given: Mapping[str, Any]) -> Any:
+    def read(self, given: Mapping[str, Any], *, v2: bool = False) -> Any:
         """The value in `given`, or None. Raises Fault(BAD_TRAIN_CONFIG) with name, value and what is right."""
         value = given.get(self.name)
         if value is None:
             return None
-        if self.kind == "string":
-            return self._choice(value)
-        if self.kind == "list":
-            return self._layers(value)
-        return self._number(value)
-
-    def refuse(self, value: Any, allowed: str) -> Fault:
-        return Fault(
-            errors.BAD_TRAIN_CONFIG, f"trainConfig.{self.name} is {value!r}", f"it must be {allowed}"
-        )
+        try:
+            if self.kind == "string":
+                return self._choice(value)
+            return self._layers(value) if self.kind == "list" else self._number(value)
+        except _Wrong as wrong:
+            raise refusal(self.name, wrong.value, wrong.allowed, v2=v2) from None
 
     def _choice(self, value: Any) -> str:
         text = str(value) if isinstance(value, bool) else value
         if text not in self.choices:
-            raise self.refuse(value, f"one of {', '.join(self.choices)}")
+            raise _Wrong(value, f"one of {', '.join(self.choices)}")
         return str(text)
 
     def _layers(self, value: Any) -> list[str]:
         if not isinstance(value, list):
-            raise self.refuse(value, "a list of names")
+            raise _Wrong(value, "a list of names")
         names = [str(one).rsplit(".", 1)[-1] for one in value]
         for name, one in zip(names, value, strict=True):
             if name not in self.choices:
-                raise self.refuse(one, f"a list of {', '.join(self.choices)}")
+                raise _Wrong(one, f"a list of {', '.join(self.choices)}")
         return names
 
     def _number(self, value: Any) -> float:
@@ -70,14 +68,27 @@ class Key:
             try:
                 value = int(value) if whole else float(value)
             except ValueError:
-                raise self.refuse(value, "a number") from None
+                raise _Wrong(value, "a number") from None
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.refuse(value, "a number")
+            raise _Wrong(value, "a number")
         if not self.low <= value <= self.high:  # NaN as well
-            raise self.refuse(value, f"between {self.low:g} and {self.high:g}")
+            raise _Wrong(value, f"between {self.low:g} and {self.high:g}")
         if whole and value != int(value):
-            raise self.refuse(value, "a whole number")
+            raise _Wrong(value, "a whole number")
         return int(value) if whole else float(value)
+
+
+class _Wrong(Exception):
+    def __init__(self, value: Any, allowed: str) -> None:
+        self.value, self.allowed = value, allowed
+
+
+def refusal(name: str, value: Any, allowed: str, *, v2: bool) -> Fault:
+    """The refusal of a hyper-parameter, named as the interface that it came by names it."""
+    shown = repr(value)
+    shown = shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}…"
+    what = f"param[hyperParameterConfig.{name}] invalid: it" if v2 else f"trainConfig.{name}"
+    return Fault(errors.BAD_TRAIN_CONFIG, f"{what} is {shown}", f"it must be {allowed}")
 
 
 _LORA: Final = ("LoRA",)
@@ -110,6 +121,8 @@ KEYS: Final[tuple[Key, ...]] = (
     Key("beta", "float", "how much leaving the starting model costs", 1e-4, 10, default=0.1, modes=("DPO",)),
     Key("tooLong", "string", "what becomes of a sample that is too long",
         choices=("refuse", "drop", "truncate", "split"), default="refuse"),
+    Key("mostDropped", "int", "percent of the samples that may be dropped before the run is refused", 0, 100,
+        default=50, shown=False),
     Key("checkpointSteps", "int", "steps between two checkpoints; by time where it is not given", 1, 1_000_000,
         shown=False),
     Key("checkpointsKept", "int", "the newest checkpoints that are kept", 1, 100, default=2, shown=False),
@@ -119,6 +132,13 @@ KEYS: Final[tuple[Key, ...]] = (
 BY_NAME: Final = {key.name: key for key in KEYS}
 RATES: Final = {"ALL": 1e-4, "LoRA": 1e-3, "P-tuning": 3e-2}  # learning rates that learn, in SFT
 DPO_SHARE: Final = 0.1  # of those in DPO, where steps that are too long forget how to speak
+
+
+def meant(name: str) -> str | None:
+    """The key that a name which is none may stand for, such as learningRate for learning_rate."""
+    plain = {key.name.lower(): key.name for key in KEYS}
+    near = difflib.get_close_matches(name.replace("_", "").lower()[:40], plain, 1, 0.8)
+    return plain[near[0]] if near else None
 
 
 def rate(mode: str, method: str) -> float:

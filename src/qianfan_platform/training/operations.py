@@ -11,23 +11,29 @@ from qianfan.contract.enums import TrainStatus
 from qianfan.contract.errors import Fault
 from qianfan.contract.lifecycle import TRAIN_RUN
 from qianfan_platform import jobs
+from qianfan_platform.datasets.tables import Dataset
+from qianfan_platform.jobs import JobState
 from qianfan_platform.store import Tx, utc_now
 
 from .tables import TrainLine, TrainRun, TrainTask
+from .waiting import waiting
 
 
-async def task(tx: Tx, owner: int, ident: Id) -> TrainTask:
-    """The container, by either id; the id of a run names its container."""
+async def task(tx: Tx, owner: int, ident: Id, *, lock: bool = False) -> TrainTask:
+    """The container, by either id; the id of a run names its container. lock: see Tx.one."""
     if isinstance(ident, str) and ident.startswith(f"{TrainRun.PREFIX}-"):
         ident = (await _run(tx, owner, ident)).task_id
-    return await tx.one(TrainTask, ident, owner=owner, missing=errors.TASK_NOT_FOUND, noun="training task")
+    return await tx.one(
+        TrainTask, ident, owner=owner, missing=errors.TASK_NOT_FOUND, noun="training task", lock=lock
+    )
 
 
 async def run_of(tx: Tx, owner: int, *idents: Id | None) -> TrainRun:
     """The run that the ids of a container and a run name.
 
     Clients of some generations swap the two: a `task-` id in any position is the run's; otherwise the last
-    id given is. Raises Fault(RUN_NOT_FOUND), also for a run of another container than the one named."""
+    id given is. Beside a `task-` id, the number of the same run is taken as well.
+    Raises Fault(RUN_NOT_FOUND), also for a run of another container than the one named."""
     given = [ident for ident in idents if ident is not None]
     if not given:
         raise Fault(errors.RUN_NOT_FOUND, "no id of a run was given", "send jobId")
@@ -38,7 +44,8 @@ async def run_of(tx: Tx, owner: int, *idents: Id | None) -> TrainRun:
         container = await tx.one(
             TrainTask, run.task_id, owner=owner, missing=errors.TASK_NOT_FOUND, noun="training task"
         )
-        if str(other) not in (str(container.id), container.public_id):
+        own = (str(run.id), run.public_id) if named else ()
+        if str(other) not in (str(container.id), container.public_id, *own):
             raise Fault(
                 errors.RUN_NOT_FOUND,
                 f"training run {run.id} does not exist in task {str(other)[:60]}",
@@ -68,43 +75,41 @@ async def stop(tx: Tx, owner: int, *idents: Id | None) -> TrainRun:
     await tx.move(
         run, TRAIN_RUN, TrainStatus.Stop, reason="stopped by the user", phase="done", finished_at=utc_now()
     )
-    if run.job_id is not None:
-        await jobs.cancel(tx, run.job_id)
+    if run.job_id is not None and await jobs.cancel(tx, run.job_id) == JobState.Cancelled:
+        await tell(tx, run, ("info", "stopped by the user before it began"))
     return run
+
+
+async def tell(tx: Tx, run: TrainRun, *lines: tuple[str, str]) -> None:
+    """Add (level, text) to the log of a run that nobody works on: else its Report counts the lines."""
+    n = await tx.count(TrainLine, TrainLine.run_id == run.id)
+    for number, (level, text) in enumerate(lines, n + 1):
+        event = {"kind": "log", "level": level, "text": text}
+        await tx.add(TrainLine(run_id=run.id, n=number, at=utc_now(), event=event))
 
 
 @dataclass(frozen=True)
 class Look:
     """A run with what surrounds it, as the detail routes show it. start: the run that it trains further.
 
-    waiting: {why, position, seconds} while it waits in the queue."""
+    waiting: {why, position, seconds} while it waits in the queue. datasets: public ids by number, without those
+    that were deleted."""
 
     run: TrainRun
     task: TrainTask
     waiting: dict[str, Any] | None
-    start: TrainRun | None = None
+    start: TrainRun | None
+    datasets: dict[int, str]
 
 
 async def look(tx: Tx, owner: int, *idents: Id | None) -> Look:
     """Everything the detail routes show of a run."""
     run = await run_of(tx, owner, *idents)
     container = await tx.one(TrainTask, run.task_id, owner=owner, noun="training task")
-    waiting = None
-    if run.phase == "waiting" and run.job_id is not None and run.status == TrainStatus.Running:
-        place = await jobs.waiting(tx, run.job_id)
-        waiting = {**place, "seconds": await _until_free(tx, place["position"])} if place else None
     start = await tx.maybe(TrainRun, TrainRun.id == run.starts_from) if run.starts_from else None
-    return Look(run, container, waiting, start)
-
-
-async def _until_free(tx: Tx, position: int) -> float | None:
-    """Seconds until a waiting run can begin, by what the runs before it tell; None while they cannot know."""
-    working = await tx.find(
-        TrainRun, TrainRun.status == TrainStatus.Running.value, TrainRun.phase != "waiting", limit=10
-    )
-    left = [run.live.get("step", {}).get("seconds_left") for run in working]
-    known = [seconds for seconds in left if seconds is not None]
-    return round(min(known), 1) if position == 1 and known and len(known) == len(left) else None
+    datasets = await tx.find(Dataset, Dataset.id.in_(run.trainset))
+    names = {dataset.id: dataset.public_id for dataset in datasets}
+    return Look(run, container, await waiting(tx, run), start, names)
 
 
 async def report(tx: Tx, owner: int, ident: Id, after: int, limit: int = 2000) -> list[TrainLine]:
@@ -124,7 +129,7 @@ async def page(
     tx: Tx,
     owner: int,
     table: Any,
-    marker: str | None,
+    marker: Id | None,
     size: int,
     oldest_first: bool,
     **equal: Any,

@@ -54,10 +54,15 @@ def document(look: Look, report: Sequence[TrainLine]) -> str:
     events = metrics(line.event for line in report)
     figures = {
         "state": f"{run.status}, {views.percent(run)} %" + (f": {run.reason}" if run.reason else ""),
+        "waits": _wait(detail["waiting"]),
         "step": f"{detail['step']} of {detail['steps']}",
         "estimate": _figures(detail["estimate"]),
         "happened": _figures(detail["happened"]),
-        **{name: f"{value:.6g}" for name, value in (detail["report"] or {}).items() if value is not None},
+        **{
+            name: f"{value:.6g}"
+            for name, value in (detail["report"] or {}).items()
+            if isinstance(value, int | float)
+        },
     }
     rows = "".join(
         f"<tr><td>{name}</td><td>{escape(text)}</td></tr>" for name, text in figures.items() if text
@@ -67,12 +72,32 @@ def document(look: Look, report: Sequence[TrainLine]) -> str:
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8">{refresh}<title>{title}</title>'
         f"<style>{STYLE}</style><h1>{title}</h1>{warned}{curve(events)}<table>{rows}</table>"
+        f"{answers((detail['report'] or {}).get('examples', ()))}"
         f"<h2>Log</h2><pre>{escape(chr(10).join(told))}</pre></html>"
     )
 
 
+def _wait(told: dict[str, Any] | None) -> str:
+    if told is None:
+        return ""
+    begins = "" if told["seconds"] is None else f"; it begins in about {told['seconds']:.0f} s"
+    return f"place {told['position']}: {told['why']}{begins}"
+
+
 def _figures(told: dict[str, Any] | None) -> str:
     return f"{told['seconds']:.1f} s, {told['memory_mib']:.0f} MiB" if told else ""
+
+
+def answers(examples: Sequence[dict[str, Any]]) -> str:
+    """What the model said to a few samples before and after, as a table; "" when it was not asked."""
+    if not examples:
+        return ""
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{escape(str(one[name]))}</td>" for name in views.EXAMPLE) + "</tr>"
+        for one in examples
+    )
+    heads = "".join(f"<th>{name}</th>" for name in views.EXAMPLE)
+    return f"<h2>Answers</h2><table><tr>{heads}</tr>{rows}</table>"
 
 
 def curve(events: Sequence[dict[str, Any]]) -> str:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from qianfan_platform.datasets import trainable
+from qianfan_platform.jobs.definitions import reason_of
 from qianfan_platform.store import Store, utc_now
 
 from . import estimates
 from .tables import TrainLine, TrainRun
 
+log = logging.getLogger("qianfan_platform.training")
+Line = tuple[int, datetime, dict[str, Any]]  # number, moment, event
 FLUSH_S: Final = 0.5  # lines are written in one transaction at least this often
 KEPT: Final = frozenset(
     {"log", "step", "eval", "checkpoint", "ledger", "plan", "finished", "failed", "stopped"}
@@ -25,7 +30,7 @@ class Report:
     def __init__(self, store: Store, run_id: int, n: int, live: dict[str, Any], parts: Sequence[Any]) -> None:
         self._store, self._run_id, self._n = store, run_id, n
         self._live, self._parts = live, parts
-        self._lines: list[TrainLine] = []
+        self._lines: list[Line] = []
         self._phase = "preparing"
         self._noted = ""
         self._changed = False
@@ -64,7 +69,7 @@ class Report:
         if kind not in KEPT:
             return
         self._n += 1
-        self._lines.append(TrainLine(run_id=self._run_id, n=self._n, at=utc_now(), event=event))
+        self._lines.append((self._n, utc_now(), event))
         if kind in ("step", "eval", "plan", "ledger", "finished"):
             self._live[kind] = {key: value for key, value in event.items() if key != "kind"}
             if kind in ("step", "eval"):
@@ -91,10 +96,14 @@ class Report:
         self._live["checkpoints"] = {step: figures for step, figures in known.items() if step in there}
 
     async def keep_flushing(self) -> None:
-        """Flush for ever; cancel to end it."""
+        """Flush for ever; cancel to end it. A database that cannot be written now is tried again."""
         while True:
             await asyncio.sleep(FLUSH_S)
-            await self.flush()
+            try:
+                await self.flush()
+            except Exception as error:
+                why = reason_of(error).partition("\n")[0]  # what follows is the statement, with its rows
+                log.warning("the report of run %s cannot be written now: %s", self._run_id, why)
 
     async def flush(self) -> None:
         """Write what has come since the last flush.
@@ -105,25 +114,32 @@ class Report:
 
     async def _flush(self) -> None:
         async with self._writing:
-            lines, self._lines = self._lines, []
-            warnings, self._warnings = self._warnings, []
+            lines, warnings = list(self._lines), list(self._warnings)
             if not lines and not self._changed:
                 return
             self._changed = False
-            async with self._store.transaction() as tx:
-                for line in lines:
-                    await tx.add(line)
-                run = await tx.one(TrainRun, self._run_id)
-                run.live = dict(self._live)
-                if run.status == "Running":
-                    run.phase = self._phase
-                run.estimate = run.estimate or self._estimate
-                # Of a run that began in the middle the time says nothing of a whole one.
-                if run.estimate and self._happened and run.resumes is None:
-                    run.happened = self._happened
-                fresh = [text for text in warnings if text not in run.warnings]
-                if fresh:
-                    run.warnings = [*run.warnings, *fresh]
+            try:
+                await self._store_away(lines, warnings)
+            except BaseException:
+                self._changed = True  # nothing is lost: the next flush brings it all
+                raise
+            del self._lines[: len(lines)], self._warnings[: len(warnings)]
+
+    async def _store_away(self, lines: Sequence[Line], warnings: Sequence[str]) -> None:
+        async with self._store.transaction() as tx:
+            for n, at, event in lines:
+                await tx.add(TrainLine(run_id=self._run_id, n=n, at=at, event=event))
+            run = await tx.one(TrainRun, self._run_id)
+            run.live = dict(self._live)
+            if run.status == "Running":
+                run.phase = self._phase
+            run.estimate = run.estimate or self._estimate
+            # Of a run that began in the middle the time says nothing of a whole one.
+            if run.estimate and self._happened and run.resumes is None:
+                run.happened = self._happened
+            fresh = [text for text in warnings if text not in run.warnings]
+            if fresh:
+                run.warnings = [*run.warnings, *fresh]
 
     def in_words_of_the_data(self, reason: str) -> str:
         """`reason` with "sample 7" told as the line of the dataset it came from, where that is another number."""

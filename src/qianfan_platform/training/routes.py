@@ -12,7 +12,7 @@ from qianfan.contract.times import plain
 from qianfan_platform.datasets.pinned import InBucket
 from qianfan_platform.web import Call, Router
 
-from . import creation, operations, views
+from . import creation, keys, operations, views
 from .creation import Order
 from .increments import From
 
@@ -35,6 +35,7 @@ MEMBERS: Final = (
     "id",
     "bosPath",
     "versionBosUri",
+    *keys.BY_NAME,
 )
 router = Router(aliases={name.lower(): name for name in MEMBERS})
 
@@ -63,7 +64,7 @@ async def create_task(call: Call) -> Any:
 async def create_job(call: Call) -> Any:
     body = call.body
     order = Order(
-        task=await operations.task(call.tx, call.owner, body["taskId"]),
+        task=await operations.task(call.tx, call.owner, body["taskId"], lock=True),
         sets=[_dataset(item) for item in body["trainset"]],
         train_type=body.get("trainType"),
         base_train_type=body.get("baseTrainType"),
@@ -73,6 +74,7 @@ async def create_job(call: Call) -> Any:
         held_out=body.get("trainsetRate", creation.DEFAULT_HELD_OUT),
         description=body.get("description", ""),
         start=await _start(call),
+        notes=_notes(body),
     )
     run = await creation.create_run(call.platform, call.tx, call.owner, order)
     return {"id": run.id, "uuid": run.public_id}
@@ -89,6 +91,12 @@ def _dataset(item: dict[str, Any]) -> tuple[Id | InBucket, float]:
             "send {'type': 1, 'id': …} for a dataset, or {'type': 2, 'bosPath': 'bos:/bucket/folder'}",
         )
     return item["id"], rate
+
+
+def _notes(body: dict[str, Any]) -> list[str]:
+    if body.get("increConfig") and body.get("jobRunType", 0) != 1:
+        return ["increConfig has no effect: only jobRunType 1 trains a run further; this one begins anew"]
+    return []
 
 
 async def _start(call: Call) -> From | None:

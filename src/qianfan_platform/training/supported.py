@@ -19,7 +19,8 @@ EVERYWHERE: Final = ("ALL", "LoRA")
 
 def models(catalogue: Catalogue) -> list[dict[str, Any]]:
     """Every train type that trains here. checkValue is what this platform takes, default what holds for a
-    caller who says nothing, cloudValue what the cloud takes for this name; values beyond that are warnings."""
+    caller who says nothing; cloudValue is what the cloud takes for this name, as a choice or a range
+    (cloudCheckType): values beyond it are warnings."""
     names = [*train_types.table()]
     names += [name for name, entry in catalogue.entries.items() if entry.trainable and name not in names]
     rows = []
@@ -71,7 +72,12 @@ def entry(row: TrainType, mode: TrainMode, method: str, key: Key, context: int) 
     values = list(listed) if listed else [key.low, key.high]
     if listed and default not in values:
         values.append(default)
-    cloud = {"cloudValue": list(limit.choices) or [limit.low, limit.high]} if limit is not None else {}
+    cloud: dict[str, Any] = {}
+    if limit is not None:
+        cloud = {
+            "cloudCheckType": "choice" if limit.choices else "range",
+            "cloudValue": list(limit.choices) or [limit.low, limit.high],
+        }
     return {
         "key": key.name,
         "name": key.name,

@@ -39,9 +39,9 @@ class TrainRun(Row):
     train_type: Mapped[str]
     train_mode: Mapped[str]
     peft_type: Mapped[str]  # V1 word: ALL, LoRA, P-tuning
-    train_config: Mapped[Any] = mapped_column(Json)  # as sent
+    train_config: Mapped[Any] = mapped_column(Json)  # as sent, over what its container says
     trainset: Mapped[Any] = mapped_column(Json)  # int ids of datasets
-    parts: Mapped[Any] = mapped_column(Json, nullable=True)  # which rows came from where: trainable.mix
+    parts: Mapped[Any] = mapped_column(Json, nullable=True)  # which rows come from where: trainable.layout
     rates: Mapped[Any] = mapped_column(Json, nullable=True)  # samplingRate of each dataset; None: all 1
     corpus: Mapped[Any] = mapped_column(Json, nullable=True)  # corpusConfig as sent; nothing is mixed in here
     trainset_rate: Mapped[int]  # percent held out

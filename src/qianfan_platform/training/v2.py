@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from qianfan.contract import bodies, routes
+from qianfan.contract import bodies, routes, train_types
 from qianfan.contract.bodies import Id
-from qianfan.contract.enums import TrainDatasetSourceType, TrainStatus
+from qianfan.contract.enums import TrainDatasetSourceType, TrainMode, TrainStatus
 from qianfan.contract.errors import CONSOLE_PARAMETER, Fault
 from qianfan.contract.times import zulu
 from qianfan_platform.datasets.pinned import InBucket
@@ -23,16 +23,15 @@ MOST_KEYS = 100  # of a page; more is treated as this
 # What the cloud has and this platform has not, and what that means here.
 NO_CORPUS = "corpusConfig is kept, and has no effect: this platform has no corpus to mix in, only your data"
 NO_RESOURCES = "resourceConfig has no effect: runs share this machine, one after another"
+NO_MODEL = "modelConfig has no effect: the job names the model that is trained"
 
 
 @router.v2(routes.FINETUNE_V2_CREATE_JOB, bodies.V2CreateJob)
 async def create_job(call: Call) -> Any:
     body = call.body
     mode = hyper.mode_of(body["trainMode"])
-    train_type, _ = creation.train_type_of(call.platform, body["model"])
     config, method = body.get("hyperParameterConfig"), body.get("parameterScale")
-    if method:
-        hyper.method_of(train_type, method)
+    creation.check_preset(call.platform, body["model"], mode, method, config)
     task = await creation.create_task(
         call.tx,
         call.owner,
@@ -49,20 +48,30 @@ async def create_job(call: Call) -> Any:
 async def create_task(call: Call) -> Any:
     body = call.body
     data = body["datasetConfig"]
-    task = await operations.task(call.tx, call.owner, body["jobId"])
-    start = body.get("incrementTaskId")
+    task = await operations.task(call.tx, call.owner, body["jobId"], lock=True)
+    start, step = body.get("incrementTaskId"), body.get("incrementCheckpointStep")
+    if step is not None and not start:
+        raise Fault(
+            CONSOLE_PARAMETER,
+            "param[incrementCheckpointStep] invalid: it is a checkpoint of no run",
+            "send incrementTaskId as well, or leave both out",
+        )
     corpus = body.get("corpusConfig") or data.get("corpusProportion")
+    hyper.must_be_small(corpus, "corpusConfig")
+    without = (
+        (NO_CORPUS, corpus),
+        (NO_RESOURCES, body.get("resourceConfig")),
+        (NO_MODEL, body.get("modelConfig")),
+    )
     order = Order(
         task=task,
         sets=[_dataset(data["sourceType"], item) for item in data["versions"]],
         method=body.get("parameterScale"),
         config=body.get("hyperParameterConfig", {}),
         held_out=data.get("splitRatio", creation.DEFAULT_HELD_OUT),
-        start=From(start, body.get("incrementCheckpointStep")) if start else None,
+        start=From(start, step) if start else None,
         corpus=corpus,
-        notes=[
-            note for note, said in ((NO_CORPUS, corpus), (NO_RESOURCES, body.get("resourceConfig"))) if said
-        ],
+        notes=[note for note, said in without if said],
         v2=True,
     )
     run = await creation.create_run(call.platform, call.tx, call.owner, order)
@@ -109,7 +118,7 @@ async def delete_job(call: Call) -> Any:
     return True
 
 
-def _page(call: Call) -> tuple[str | None, int, bool]:
+def _page(call: Call) -> tuple[Id | None, int, bool]:
     body = call.body
     return body.get("marker"), min(body.get("maxKeys", 10), MOST_KEYS), bool(body.get("pageReverse"))
 
@@ -119,16 +128,24 @@ def _page_info(call: Call, following: str | None) -> dict[str, Any]:
     return page_info(marker, size, following)
 
 
+def _filter(body: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Mode and model to filter by. Clients call the mode trainModel, so that some send a model by that name."""
+    word, model = body.get("trainMode"), body.get("model")
+    if not word:
+        return None, model
+    try:
+        return TrainMode(word).value, model
+    except ValueError:
+        if model is None and train_types.find(word) is not None:
+            return None, word
+        return word, model  # a mode that nobody trains here fits nothing
+
+
 @router.v2(routes.FINETUNE_V2_JOB_LIST, bodies.V2Page, write=False)
 async def job_list(call: Call) -> Any:
-    body = call.body
+    mode, model = _filter(call.body)
     tasks, following = await operations.page(
-        call.tx,
-        call.owner,
-        TrainTask,
-        *_page(call),
-        train_mode=body.get("trainMode"),
-        train_type=body.get("model"),
+        call.tx, call.owner, TrainTask, *_page(call), train_mode=mode, train_type=model
     )
     rows = [
         {

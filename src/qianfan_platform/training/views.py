@@ -6,19 +6,20 @@ import math
 from typing import Any, Final
 
 from qianfan.contract import lifecycle
-from qianfan.contract.enums import TrainMode, TrainStatus
+from qianfan.contract.enums import TrainDatasetSourceType, TrainDatasetType, TrainMode, TrainStatus
 from qianfan.contract.times import plain, zulu
 from qianfan_platform.datasets import links
 from qianfan_platform.store import utc_now
 from qianfan_platform.web import Call, Source
 
-from . import places
+from . import hyper, places
 from .hyper import V2_METHODS
 from .operations import Look
 from .tables import TrainRun, TrainTask
 
 POLL_AFTER_S: Final = 0.3
 V2_WORDS: Final = {v1: v2 for v2, v1 in V2_METHODS.items()}
+EXAMPLE: Final = ("sample", "question", "wanted", "before", "after")
 NEW_WORDS: Final = (0, 4, 3)  # the Python client that knows Failed and Waiting
 
 
@@ -49,13 +50,17 @@ def progress_detail(look: Look) -> dict[str, Any]:
         "warnings": run.warnings,
         "reason": run.reason,
         "entry": run.entry,
+        "hyperParameters": {**hyper.told(run.hyper, run.train_mode, run.peft_type), "seed": run.seed},
+        "threads": run.threads,
+        "dtype": run.dtype,
         "resumes": run.resumes,
         "startsFrom": look.start.public_id if look.start else None,
     }
 
 
 def after_run(run: TrainRun) -> dict[str, Any] | None:
-    """What a run that is over has done: tokens, steps, and how far the losses went. None: no step was made."""
+    """What a run that is over has done: tokens, steps, how far the losses went, and what it answered to a few
+    samples before and after. None: no step was made."""
     live, ledger = run.live, run.live.get("ledger", {})
     first, last = live.get("first_step"), live.get("step")
     if not first or not last:
@@ -77,6 +82,10 @@ def after_run(run: TrainRun) -> dict[str, Any] | None:
         "evalLossChange": _change(before, after),
         **(preferred if run.train_mode == TrainMode.DPO.value else {}),
         "seconds": last.get("seconds"),
+        "examples": [
+            {**{name: one.get(name) for name in EXAMPLE}, "heldOut": one.get("held_out")}
+            for one in (live.get("finished") or {}).get("examples") or ()
+        ],
     }
 
 
@@ -126,6 +135,12 @@ def v1(call: Call, look: Look) -> dict[str, Any]:
         "baseTrainType": run.base_train_type,
         "trainMode": run.train_mode,
         "peftType": run.peft_type,
+        "trainConfig": run.train_config,
+        "trainset": [
+            {"type": TrainDatasetType.Platform.value, "id": ident, "samplingRate": rate}
+            for ident, rate in data(run)
+        ],
+        "trainsetRate": run.trainset_rate,
         "trainStatus": lifecycle.V1_WORD[TrainStatus(run.status)].value,
         "progress": percent(run),
         "runTime": seconds(run),
@@ -160,11 +175,25 @@ def v2_detail(call: Call, look: Look) -> dict[str, Any]:
     return {
         **v2(run, look.task, call.source),
         **start,
+        "hyperParameterConfig": run.train_config,
+        "datasetConfig": {
+            "sourceType": TrainDatasetSourceType.Platform.value,
+            "versions": [
+                {"versionId": look.datasets.get(ident, str(ident)), "samplingRate": rate}
+                for ident, rate in data(run)
+            ],
+            "splitRatio": run.trainset_rate,
+        },
         "runProgress": f"{percent(run)}%" if run.status == TrainStatus.Running else "100%",
         "vdlLink": page_link(call, run),
         "checkpointList": checkpoints(run),
         "progressDetail": progress_detail(look),
     }
+
+
+def data(run: TrainRun) -> list[tuple[int, float]]:
+    """The datasets of a run by number, and how much of each it draws."""
+    return list(zip(run.trainset, run.rates or [1.0] * len(run.trainset), strict=True))
 
 
 def checkpoints(run: TrainRun) -> list[dict[str, Any]]:

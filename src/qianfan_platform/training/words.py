@@ -24,13 +24,16 @@ def _plan(event: dict[str, Any]) -> str:
     )
     if estimate:
         text += f"; about {estimate.get('seconds', 0):.0f} s and {estimate.get('memory_mib', 0):.0f} MiB"
+    if estimate.get("seconds_range"):
+        least, most = estimate["seconds_range"]
+        text += f" ({least:.0f} to {most:.0f} s by {estimate['of_runs']} earlier runs)"
     if event.get("resumed_step"):
         text += f"; goes on from step {event['resumed_step']}"
     return text
 
 
 def _ledger(event: dict[str, Any]) -> str:
-    split = f"{event['split']} split, " if event.get("split") else ""
+    split = "".join(f"{event[what]} {what}, " for what in ("split", "refused") if event.get(what))
     return (
         f"{event.get('samples')} samples: {event.get('kept')} kept, {event.get('truncated')} truncated, {split}"
         f"{event.get('dropped')} dropped; {event.get('trained_tokens')} tokens are trained on"
@@ -68,5 +71,7 @@ _TELLERS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "checkpoint": lambda event: f"checkpoint at step {event.get('step')}",
     "finished": _finished,
     "failed": lambda event: str(event.get("reason", "failed")),
-    "stopped": lambda event: f"stopped at step {event.get('step')}",
+    "stopped": lambda event: (
+        f"stopped at step {event['step']}" if event.get("step") else "stopped before it made a step"
+    ),
 }

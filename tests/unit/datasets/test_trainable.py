@@ -80,6 +80,24 @@ async def test_every_row_of_a_mix_can_be_traced_to_its_record(
     assert max(first.count(row) for row in first) - min(first.count(row) for row in texts(30, "a")) <= 1
 
 
+async def test_a_dataset_may_be_deleted_when_its_layout_is_known(place: Any, tmp_path: Path) -> None:
+    """What was laid out when the run was made is written as it would have been, though nobody knows the dataset."""
+    ident = await dataset(place, texts(9), DataTemplateType.GenericText)
+    path = tmp_path / "rows.jsonl"
+    before = await trainable.mix(place, [Share(ident, 1.5)], path, TrainMode.PostPretrain, 7)
+    wanted = path.read_bytes()
+    async with place.store.transaction() as tx:
+        laid_out = trainable.layout([await tx.one(Dataset, ident)], [1.5], 7)
+        await tx.delete(await tx.one(Dataset, ident))
+    with pytest.raises(Fault, match="does not exist"):
+        await trainable.mix(place, [Share(ident, 1.5)], path, TrainMode.PostPretrain, 7)
+    again = await trainable.mix(
+        place, [Share(ident, 1.5)], path, TrainMode.PostPretrain, 7, laid_out=laid_out
+    )
+    assert path.read_bytes() == wanted
+    assert again == before == laid_out
+
+
 async def test_a_mix_is_the_same_each_time_and_another_with_another_seed(place: Any, tmp_path: Path) -> None:
     """A resumed run reads what the stopped one read."""
     ident = await dataset(place, texts(50), DataTemplateType.GenericText)

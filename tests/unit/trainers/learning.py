@@ -44,17 +44,19 @@ class Learned:
 
 
 class Unhurried:
-    """Orders of a server that asks to stop when so many questions about it were asked, or never."""
+    """Orders of a server that asks to stop when so many questions about it were asked in training, or never."""
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.left = stop_after
+        self.begun = False
 
-    def begin(self) -> None: ...
+    def begin(self) -> None:
+        self.begun = True
 
     def check(self) -> None:
         from qianfan_platform.trainers.child.wire import Stopped
 
-        if self.left is not None:
+        if self.left is not None and self.begun:
             self.left -= 1
             if self.left < 0:
                 raise Stopped

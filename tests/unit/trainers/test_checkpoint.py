@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,17 @@ def test_the_newest_two_are_kept(spec: TrainSpec, tmp_path: Path) -> None:
     for step in (1, 2, 10):
         checkpoint.save(folder, trainee, Progress(step=step), {})
     assert sorted(place.name for place in folder.iterdir()) == ["10", "2"]
+
+
+def test_a_torn_checkpoint_pushes_out_no_whole_one(spec: TrainSpec, tmp_path: Path) -> None:
+    """A run that went on from before it counts it no more: the one that is written now is the newest."""
+    trainee = trainee_of(replace(spec, checkpoints_kept=1))
+    folder = tmp_path / "checkpoints"
+    checkpoint.save(folder, trainee, Progress(step=6), {})
+    (folder / "6" / "manifest.json").unlink()
+    checkpoint.save(folder, trainee, Progress(step=5), {})
+    assert [place.name for place in folder.iterdir()] == ["5"]
+    assert checkpoint.newest(folder) == folder / "5"
 
 
 def test_a_checkpoint_of_other_data_is_refused_by_name(spec: TrainSpec, tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_the_chosen_answer_is_preferred_also_after_a_stop(tiny_model: Path, tmp_
     assert done.of("step")[-1]["reward_margin"] > 1.0
     assert all(done.answer(question) == "Yes.<|im_end|>" for question in QUESTIONS)
     with pytest.raises(Stopped):
-        learn(tiny_model, tmp_path / "stopped", rows, stop_after=8, **settings)
+        learn(tiny_model, tmp_path / "stopped", rows, stop_after=3, **settings)
     again = learn(tiny_model, tmp_path / "stopped", rows, **settings)
     assert 0 < again.of("plan")[0]["resumed_step"] < 8
     assert [e["loss"] for e in again.of("step")] == [
@@ -284,7 +284,7 @@ def test_virtual_tokens_learn_in_every_mode(tiny_model: Path, tmp_path: Path, ea
     after = load_file(done.result / "model.safetensors")["model.layers.0.mlp.up_proj.weight"]
     assert not torch.equal(before, after)  # the adapter is in it
     with pytest.raises(Stopped):
-        learn(tiny_model, tmp_path / "stopped", rows, stop_after=6, **settings)
+        learn(tiny_model, tmp_path / "stopped", rows, stop_after=2, **settings)
     again = learn(tiny_model, tmp_path / "stopped", rows, **settings)
     assert 0 < again.of("plan")[0]["resumed_step"] < 4
     name = "model.safetensors"
@@ -311,6 +311,60 @@ def test_an_adapter_is_put_where_it_is_wanted(tiny_model: Path, tmp_path: Path) 
 
 
 def test_a_run_with_too_little_to_learn_is_refused(tiny_model: Path, tmp_path: Path) -> None:
-    """The least is stated, and so is what there was."""
-    with pytest.raises(Refused, match=r"6 tokens would be learned and at least 100 are wanted"):
+    """The least is stated, and so is what there was; the ledger is told all the same, and no step is made."""
+    with pytest.raises(
+        Refused, match=r"6 tokens would be learned and at least 100 are wanted.*see in the ledger"
+    ):
         learn(tiny_model, tmp_path, asked(NEW), least_trained_tokens=100)
+    (entry,) = (tmp_path / "ledger.jsonl").read_text().splitlines()
+    assert json.loads(entry)["trained_tokens"] == 6
+    assert [json.loads(line)["kind"] for line in (tmp_path / "events.jsonl").read_text().splitlines()] == [
+        "ledger"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "row", "question", "wanted"),
+    [
+        ("SFT", asked(NEW)[0], "Name a colour.", "Blue."),
+        ("DPO", [{"prompt": "Yes or no?", "chosen": "Yes.", "rejected": "No!"}], "Yes or no?", "Yes."),
+        ("PostPretrain", TEXT, TEXT[:16], TEXT[16:]),
+    ],
+)
+def test_a_finished_run_shows_answers_before_and_after(
+    tiny_model: Path, tmp_path: Path, mode: Any, row: Any, question: str, wanted: str
+) -> None:
+    """Of five samples, those that were held out first: what the untrained and the trained model say to them."""
+    hyper = {"epochs": 12, "learning_rate": 4e-3, "batch_size": 4}
+    done = learn(tiny_model, tmp_path, [row] * 8, mode=mode, method="ALL", hyper=hyper, held_out=0.25)
+    (end,) = done.of("finished")
+    examples = end["examples"]
+    assert len(examples) == 5
+    assert [one["held_out"] for one in examples] == [True, True, False, False, False]
+    assert {(one["question"], one["wanted"]) for one in examples} == {(question, wanted)}
+    assert json.loads((tmp_path / "before.json").read_text()) == [one["before"] for one in examples]
+    for one in examples:
+        assert not one["before"].startswith(wanted[:4])
+        if mode == "SFT":
+            assert one["after"] == wanted
+            assert done.answer(question) == wanted + "<|im_end|>"
+        elif mode == "PostPretrain":
+            assert one["after"] == wanted[: len(one["after"])] != ""
+
+
+def test_what_answers_end_with_is_told_to_those_who_serve(tiny_model: Path, tmp_path: Path) -> None:
+    """A base model may only know the end of a text: the result's generation config has the taught end, too."""
+    base = tmp_path / "base"
+    base.mkdir()
+    for file in tiny_model.iterdir():
+        (base / file.name).write_bytes(file.read_bytes())
+    ends = json.loads((base / "generation_config.json").read_text())["eos_token_id"]
+    (base / "generation_config.json").write_text(json.dumps({"eos_token_id": ends[1]}))
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "eos_token_id": ends[1]}))
+    hyper = {"epochs": 20, "learning_rate": 4e-3}
+    done = learn(base, tmp_path / "work", asked(NEW), method="ALL", hyper=hyper)
+    assert json.loads((done.result / "generation_config.json").read_text()) == {"eos_token_id": ends[::-1]}
+    assert done.answer("Name a colour.") == "Blue.<|im_end|>"
+    proofs = json.loads((done.result / "parity.json").read_text())
+    assert proofs[-1]["answer_ids"][-1] == ends[0]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 pytest.importorskip("transformers", reason="needs the train extra")
 
 from qianfan_platform.trainers.child import readers
-from qianfan_platform.trainers.child.ledger import Ledger, chosen, open_ledger
+from qianfan_platform.trainers.child.ledger import Ledger, Unfit, chosen, open_ledger
 from qianfan_platform.trainers.child.wire import Refused
 from qianfan_platform.trainers.protocol import Hyper, Mode, TrainSpec
 
@@ -39,7 +39,7 @@ def ledger_of(
 def test_every_sample_is_accounted_for(tmp_path: Path, encoder) -> None:
     """Kept, truncated and dropped samples sum to the dataset, and each odd one says why."""
     rows = [turn("Hi", "Hello"), turn("long " * 60, "Yes"), "{broken", turn("?", ""), turn("a", "b" * 400)]
-    ledger = ledger_of(tmp_path, encoder, rows, limit=200, too_long="truncate")
+    ledger = ledger_of(tmp_path, encoder, rows, limit=200, too_long="truncate", most_dropped=1.0)
     event = ledger.event()
     assert (event["samples"], event["kept"], event["truncated"], event["dropped"]) == (5, 1, 1, 3)
     assert [(p["sample"], p["what"]) for p in event["problems"]] == [
@@ -81,7 +81,7 @@ def test_the_ledger_sums_whatever_comes(tmp_path_factory, encoder, mode, rows, p
     rows = [of_mode(mode, row[0]) if isinstance(row, tuple) else row for row in rows]
     rows = [json.dumps(row) if isinstance(row, str) and mode == "PostPretrain" else row for row in rows]
     policy = "drop" if mode == "DPO" and policy == "split" else policy
-    given_ = {"limit": 60, "held_out": share, "mode": mode, "too_long": policy}
+    given_ = {"limit": 60, "held_out": share, "mode": mode, "too_long": policy, "most_dropped": 1.0}
     try:
         ledger = ledger_of(folder, encoder, rows, **given_)
     except Refused:
@@ -126,7 +126,6 @@ def test_a_policy_that_a_mode_cannot_follow_is_refused(tmp_path: Path, encoder) 
     [
         ("PostPretrain", '{"text": "a"}', "not a text: expected a JSON string"),
         ("PostPretrain", '"  "', "the text is empty"),
-        ("PostPretrain", '"a <|im_end|> b"', r"document text holds the control token <\|im_end\|>"),
         ("DPO", turn("a", "b"), "turn 1 has no chosen answer"),
         ("DPO", [{"prompt": "a", "chosen": "b", "rejected": ""}], "turn 1 has no rejected answer"),
         ("DPO", [{"prompt": "a", "chosen": "b", "rejected": [["b"]]}], "there is nothing to prefer"),
@@ -140,10 +139,34 @@ def test_a_row_of_another_shape_is_dropped_with_the_reason(tmp_path: Path, encod
 
 
 def test_a_sample_that_is_too_long_is_refused_by_number(tmp_path: Path, encoder) -> None:
-    """The message names the sample, its tokens, the limit, and what to do."""
-    rows = [turn("Hi", "Hello"), turn("x" * 300, "ok")]
-    with pytest.raises(Refused, match=r"sample 2 has 322 tokens and at most 256 .* max_seq_len.*truncate"):
-        ledger_of(tmp_path, encoder, rows, limit=256)
+    """The message names the first one, its tokens, the limit, how many there are, and what to do; the ledger names
+    them all, with what the others would be."""
+    rows = [turn("Hi", "Hello"), turn("x" * 300, "ok"), turn("?", ""), turn("x" * 500, "ok")]
+    with pytest.raises(Unfit) as refused:
+        ledger_of(tmp_path, encoder, rows, limit=256, max_seq_len=256)
+    assert str(refused.value) == (
+        "sample 2 has 322 tokens and at most 256 are allowed (2 samples have more, the longest 522): "
+        'raise max_seq_len to 522, or set too_long to "drop", "truncate" or "split"'
+    )
+    event = refused.value.ledger.event()
+    assert [event[what] for what in ("samples", "kept", "dropped", "refused")] == [4, 1, 1, 2]
+    assert event["problems"][2] == {
+        "sample": 4,
+        "what": "refused",
+        "why": "too long: 522 tokens, at most 256",
+    }
+
+
+def test_a_run_that_drops_more_than_allowed_is_refused(tmp_path: Path, encoder) -> None:
+    """The message has a number and a reason; the ledger has them all; what is allowed is obeyed."""
+    rows = [turn("a", "b"), turn("a", ""), turn("c", ""), turn("d", "")]
+    with pytest.raises(
+        Unfit, match=r"^3 of 4 samples would be dropped \(sample 2: turn 1 has no response\), more"
+    ) as it:
+        ledger_of(tmp_path, encoder, rows)
+    assert it.value.ledger.event()["dropped"] == 3
+    assert len(ledger_of(tmp_path, encoder, rows, most_dropped=0.75).train) == 1
+    assert len(ledger_of(tmp_path, encoder, rows[:2]).train) == 1
 
 
 def test_an_empty_dataset_is_refused(tmp_path: Path, encoder) -> None:

@@ -132,6 +132,21 @@ def test_a_sample_that_does_not_fit_alone_is_refused_by_its_line(spec: TrainSpec
         trained(replace(spec, memory_mib=10))
 
 
+@pytest.mark.parametrize(
+    ("held_out", "what"), [(0.0, "what the trained model answers"), (0.2, "the held-out loss")]
+)
+def test_a_run_that_its_last_update_broke_is_no_finished_one(
+    spec: TrainSpec, held_out: float, what: str
+) -> None:
+    """All losses were numbers, what was learned is none: nothing is left that could be published."""
+    hyper = Hyper(epochs=1, batch_size=12, learning_rate=1e30, warmup_ratio=0.0)
+    told = Told()
+    with pytest.raises(Refused, match=f"{what} is not a number at step 1 of 1: lower learning_rate"):
+        trained(replace(spec, hyper=hyper, held_out=held_out), told)
+    assert len(told.of("step")) == 1
+    assert not (spec.work / "result").exists()
+
+
 class Cramped(Language):
     """A machine on which no more than so many tokens fit, once `full` is set."""
 

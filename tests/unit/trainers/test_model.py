@@ -9,7 +9,7 @@ pytest.importorskip("torch", reason="needs the train extra")
 
 import torch
 
-from qianfan_platform.trainers.child import plan
+from qianfan_platform.trainers.child import attention, plan
 from qianfan_platform.trainers.child.batches import batches, collate, micro_batches, packed
 from qianfan_platform.trainers.child.memory import Memory
 from qianfan_platform.trainers.child.model import Trainee, learning_rate, use
@@ -97,6 +97,44 @@ def test_a_model_with_a_window_keeps_its_own_attention(trainee: Trainee) -> None
     assert not trainee.try_packing(samples([12, 20]))
     assert not trainee.packs
     assert trainee.causal.config._attn_implementation == before
+
+
+def test_a_device_without_a_kernel_for_packed_samples_pads_them(
+    trainee: Trainee, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch's kernel for various lengths is for GPUs; where it says no, the model keeps its own attention."""
+    before = trainee.causal.config._attn_implementation
+
+    def as_on_a_gpu(query, key, value, scale):
+        return attention.various(query, key, value, scale, [query.shape[2]])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(attention, "one", as_on_a_gpu)
+        assert not trainee.try_packing(samples([12, 20]))
+    assert trainee.causal.config._attn_implementation == before
+    assert trainee.try_packing(samples([12, 20]))
+
+
+def test_the_kernel_for_various_lengths_is_called_as_torch_defines_it() -> None:
+    """Tensors without data go through torch's own shapes, forwards and backwards, with shared keys as well."""
+    pytest.importorskip("torch.nn.attention.varlen")
+    query, key = (
+        torch.empty(1, heads, 50, 64, device="meta", dtype=torch.bfloat16, requires_grad=True)
+        for heads in (9, 3)
+    )
+    out = attention.various(query, key, key, 0.125, [20, 30])
+    assert out.shape == (1, 50, 9, 64)
+    out.sum().backward()
+    assert (query.grad.shape, key.grad.shape) == (query.shape, key.shape)
+    assert attention.bounds((20, 30), torch.device("cpu")).tolist() == [0, 20, 50]
+
+
+def test_a_gradient_that_repeats_is_told_and_forgotten(trainee: Trainee) -> None:
+    """What is tried before a run leaves no gradient behind."""
+    trainee.try_plain_head(samples([12])[0])
+    assert trainee.try_packing(samples([12, 20]))
+    assert trainee.repeats(packed(samples([12, 20]), "cpu"))
+    assert all(parameter.grad is None for parameter in trainee.model.parameters())
 
 
 def test_a_dry_run_leaves_the_run_as_it_was(trainee: Trainee) -> None:

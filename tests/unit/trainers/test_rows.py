@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -42,27 +43,28 @@ def conversation(turns: list[dict[str, Any]], system: str | None) -> list[dict[s
 
 @pytest.mark.parametrize("template", TEMPLATES)
 @given(conversations)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_the_labels_are_the_answers_and_their_end_tokens(tokenizer, template: str, case) -> None:
     """Nothing but answers is learned, every answer whole, each with the token that ends it."""
     kept = tokenizer.chat_template
     tokenizer.chat_template = TEMPLATES[template] or kept
     try:
         row = conversation(*case)
-        encoded = Encoder(tokenizer).encode(conversation_of(row))
+        samples = Conversations(Encoder(tokenizer), "refuse").read(row, 1 << 20).samples
     finally:
         tokenizer.chat_template = kept
-    learned = [label for label in encoded.labels if label != IGNORED]
+    learned = [label for one in samples for label in one.labels if label != IGNORED]
     answers = [turn["response"][0][0] for turn in row]
     said = tokenizer.decode(learned)
     assert said == "".join(answer + "<|im_end|>" for answer in answers)
-    assert all(label in (IGNORED, token) for label, token in zip(encoded.labels, encoded.ids, strict=True))
-    assert encoded.labels[-1] == encoded.ids[-1] == tokenizer.eos_token_id
-    assert encoded.trained == len(learned)
+    for one in samples:
+        assert all(label in (IGNORED, token) for label, token in zip(one.labels, one.ids, strict=True))
+        assert one.labels[-1] == one.ids[-1] == tokenizer.eos_token_id
+    assert sum(one.trained for one in samples) == len(learned)
 
 
 @given(conversations)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_what_is_read_before_an_answer_is_what_the_model_will_be_asked(encoder: Encoder, case) -> None:
     """The tokens before the first answer are the prompt's, token for token."""
     messages = conversation_of(conversation(*case))
@@ -74,7 +76,7 @@ def test_what_is_read_before_an_answer_is_what_the_model_will_be_asked(encoder: 
 
 
 @given(conversations, st.integers(20, 120))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_a_shortened_conversation_fits_and_keeps_its_last_answer(encoder: Encoder, case, limit: int) -> None:
     """Cutting takes from questions and old turns; the last answer and its end stay whole."""
     row = conversation(*case)
@@ -112,22 +114,33 @@ def test_a_row_that_cannot_be_learned_says_why(row, why: str) -> None:
         conversation_of(row)
 
 
-def test_text_with_a_control_token_is_not_trained_on(encoder: Encoder) -> None:
-    """A control token in a text would end the turn in its middle."""
-    with pytest.raises(Unusable, match=r"user text holds the control token <\|im_end\|>"):
-        encoder.encode(conversation_of([{"prompt": "say <|im_end|>", "response": [["ok"]]}]))
+def test_the_name_of_a_control_token_in_a_text_is_text(encoder: Encoder) -> None:
+    """It would end the turn in its middle; so it is read letter by letter, and learned so."""
+    said = "No, <|im_end|>\n<|im_start|>user is how turns end."
+    row = [{"prompt": "say <|im_end|> <|im_<|im_end|>", "response": [[said]]}]
+    encoded = encoder.encode(conversation_of(row))
+    plain = encoder.encode(conversation_of([{"prompt": "say", "response": [["ok"]]}]))
+    assert encoder.decode([label for label in encoded.labels if label != IGNORED]) == said + "<|im_end|>"
+    assert [token for token in encoded.ids if token in encoder.special] == [
+        token for token in plain.ids if token in encoder.special
+    ]
+    first, ids = encoder.document("a <|endoftext|> b")
+    assert encoder.decode([*first, *ids]) == "a <|endoftext|> b<|endoftext|>"
+    assert sum(token in encoder.special for token in ids) == 1
 
 
-def test_a_template_that_rewrites_earlier_turns_is_told(tokenizer) -> None:
-    """Where answers cannot be told apart, the sample is refused, not masked wrongly."""
+def test_a_template_that_changes_an_answer_is_told(tokenizer) -> None:
+    """What the model would not be asked to say is not learned, and what is left out is not passed over."""
     kept = tokenizer.chat_template
-    tokenizer.chat_template = (
-        "{% for m in messages %}{% if not loop.last or m['role'] == 'user' %}{{ m['content'] | upper }}"
-        "{% else %}{{ m['content'] }}{% endif %}<|im_end|>{% endfor %}"
-    )
+    cases = {
+        "{% for m in messages %}{{ m.content | upper }}<|im_end|>{% endfor %}": "leaves out a part of the answer",
+        "{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}"
+        "{% if add_generation_prompt %}<think>{% endif %}": "asks with 'a<|im_end|><think>' at the end",
+    }
     try:
-        row = [{"prompt": "a", "response": [["b"]]}, {"prompt": "c", "response": [["d"]]}]
-        with pytest.raises(Unusable, match="rewrites earlier turns"):
-            Encoder(tokenizer).encode(conversation_of(row))
+        for template, why in cases.items():
+            tokenizer.chat_template = template
+            with pytest.raises(Unusable, match=re.escape(why)):
+                Encoder(tokenizer).encode(conversation_of([{"prompt": "a", "response": [["b"]]}]))
     finally:
         tokenizer.chat_template = kept

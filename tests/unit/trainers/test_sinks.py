@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from qianfan_platform.trainers.protocol import Event, TrainSpec
+from qianfan_platform.trainers.sinks import host
 from qianfan_platform.trainers.sinks.host import Sinks
 from qianfan_platform.trainers.sinks.protocol import figures
 
@@ -19,7 +24,9 @@ from pathlib import Path
 class Sink:
     def __init__(self, target):
         if target == "broken":
-            raise RuntimeError("no way to https://me:secret@example/broken")
+            raise RuntimeError("no way to https://me:secret@example/broken with " + os.environ["MY_LIBRARY_KEY"])
+        if target == "hangs":
+            time.sleep(3600)
         self.out = Path(target)
 
     def start(self, run):
@@ -120,10 +127,52 @@ def test_a_sink_that_fails_is_told_once_and_harms_nobody(plugin, tmp_path: Path)
     )
     assert (
         texts[1]
-        == "the train sink notes is left out from here on: RuntimeError: no way to https://…@example/…"
+        == "the train sink notes is left out from here on: RuntimeError: no way to https://…@example/… with …"
     )
     assert texts[2] == "the train sink notes is left out from here on: its process died"
     assert lines(out)[-1] == {"finish": "finished"}
+
+
+def test_sinks_that_hang_are_waited_for_together_and_left_out(
+    plugin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run ends in good time, whatever becomes of its sinks."""
+    monkeypatch.setattr(host, "FINISH_WITHIN", 1.0)
+    begun = time.monotonic()
+    told = played(tmp_path, *["notes=hangs"] * 3)
+    assert time.monotonic() - begun < 3
+    assert [event["text"] for event in told] == [
+        "the train sink notes is left out from here on: it did not end within 1 s"
+    ] * 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an orphan gets another parent")
+def test_a_sink_that_hangs_does_not_outlive_its_server_for_long(plugin, tmp_path: Path) -> None:
+    """Killed before it could end its sinks: they see that it is gone, even in the middle of a call."""
+    first = json.dumps(
+        {"name": "notes", "target": "hangs", "run": "r", "facts": {}, "folder": str(tmp_path / "f")}
+    )
+    starter = (
+        "import os, subprocess, sys\n"
+        "code = 'import sys; from qianfan_platform.trainers.sinks import __main__ as sink; '\n"
+        "code += 'sink.ORPHANED_FOR = 0.1; sys.exit(sink.main())'\n"
+        "child = subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE)\n"
+        f"child.stdin.write({first!r}.encode() + b'\\n'); child.stdin.flush()\n"
+        "print(child.pid, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", starter], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        sink = psutil.Process(int(server.stdout.readline()))
+        time.sleep(0.5)
+        assert sink.is_running()
+        server.kill()
+    gone, alive = psutil.wait_procs([sink], timeout=15)
+    for process in alive:
+        process.kill()
+    assert gone
 
 
 def test_only_finite_figures_of_steps_and_evaluations_count() -> None:

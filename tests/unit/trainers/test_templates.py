@@ -19,9 +19,12 @@ from qianfan_platform.trainers.child.rows import conversation_of
 from qianfan_platform.trainers.child.samples import IGNORED, Encoded, Unusable
 
 AROUND = {"llama2": (" ", " "), "mistral": (" ", "")}  # what a template writes before and after an answer
-texts = st.text(st.characters(codec="utf-8", exclude_characters="<["), min_size=1, max_size=30).filter(
-    lambda text: text.strip()
+NAMES = sorted({name for names in templates.CONTROL.values() for name in names})
+letters = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30)
+hostile = st.lists(st.sampled_from([*NAMES, "<", "|", ">", " ", "\n", "ok"]), min_size=1, max_size=6).map(
+    "".join
 )
+texts = st.one_of(letters, hostile).filter(lambda text: text.strip())
 turns = st.fixed_dictionaries({"prompt": texts, "response": texts.map(lambda answer: [[answer]])})
 conversations = st.tuples(st.lists(turns, min_size=1, max_size=3), st.one_of(st.none(), texts)).map(
     lambda case: [{**case[0][0], "system": case[1]}, *case[0][1:]] if case[1] else case[0]
@@ -84,10 +87,10 @@ def test_every_template_file_has_its_control_tokens() -> None:
 
 @every_family
 @given(row=conversations)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_the_mask_is_the_answers_and_their_ends(families, family: str, row: Any) -> None:
     """Every answer is learned whole with its end token and nothing else is; ids and text agree; what stands
-    before the first answer is what the model will be asked."""
+    before the first answer is what the model will be asked. Names of control tokens in a text are text."""
     encoder = families[family]
     messages = conversation_of(row)
     encoded = encoder.encode(messages)
@@ -96,6 +99,10 @@ def test_the_mask_is_the_answers_and_their_ends(families, family: str, row: Any)
     assert encoded.ids[-1] == encoded.labels[-1] == encoder.tokenizer.convert_tokens_to_ids(end)
     rendered = encoder.render(messages, prompt=False)
     assert rendered[: rendered.rindex(end) + len(end)] == encoder.tokenizer.decode(encoded.ids)
+    plain = encoder.encode([{**message, "content": "a"} for message in messages])
+    assert [token for token in encoded.ids if token in encoder.special] == [
+        token for token in plain.ids if token in encoder.special
+    ]
     first = next(at for at, message in enumerate(messages) if message["role"] == "assistant")
     asked = encoder.prompt(messages[:first])
     assert encoded.ids[: len(asked)] == asked
@@ -104,7 +111,7 @@ def test_the_mask_is_the_answers_and_their_ends(families, family: str, row: Any)
 
 @every_family
 @given(row=conversations, limit=st.integers(30, 120))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_cutting_keeps_answers_whole_and_ended(families, family: str, row: Any, limit: int) -> None:
     """Truncating keeps the last answer and its end; splitting learns each answer once, in order."""
     encoder = families[family]

@@ -43,13 +43,20 @@ def test_a_record_is_what_tensorboard_wrote() -> None:
 
 
 def test_a_run_that_goes_on_adds_a_file_that_says_from_where(tmp_path: Path) -> None:
-    """Each process writes a file of its own; TensorBoard forgets what an earlier one said of later steps."""
+    """Each process writes a file of its own; TensorBoard forgets what an earlier one said of later steps.
+
+    It reads them by name, so a clock that was set back must not turn them round."""
     for resumed in (0, 299):
         curves = Curves(tmp_path / "curves")
         curves.take({"kind": "plan", "resumed_step": resumed})
         curves.take({"kind": "log", "text": "no figures"})
         curves.take(EVENT)
         curves.close()
+        if resumed == 0:
+            (first,) = (tmp_path / "curves").iterdir()
+            first.rename(
+                first.with_name(f"events.out.tfevents.{9 * 10**15:020d}.qianfan.1")
+            )  # in the year 2255
     files = sorted((tmp_path / "curves").iterdir())
     assert len(files) == 2
     for file in files:

@@ -101,6 +101,15 @@ def test_parts_windows_and_pairs_are_each_shown(spec: TrainSpec) -> None:
     ]
 
 
+def test_a_control_token_and_its_name_in_a_text_are_told_apart(spec: TrainSpec) -> None:
+    """They read alike; only one is special."""
+    (one,) = seen(spec, [{"prompt": "say <|im_end|>", "response": "ok"}])["sequences"]
+    assert one["rendered"].startswith("<|im_start|>user\nsay <|im_end|><|im_end|>\n")
+    special = [token["text"] for token in one["tokens"] if token["special"]]
+    assert special == ["<|im_start|>", "<|im_end|>", "<|im_start|>", "<|im_end|>"]
+    assert "".join(token["text"] for token in one["tokens"]).count("<|im_end|>") == 3
+
+
 def test_virtual_tokens_are_seen_before_the_prompt(spec: TrainSpec) -> None:
     """They stand in the template, and are never learned as words."""
     row = [{"prompt": "Hi", "response": "Ho"}]

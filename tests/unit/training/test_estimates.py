@@ -10,7 +10,7 @@ import pytest
 
 import qianfan_platform.training.tables  # noqa: F401  the tables to make
 from qianfan_platform.store import Base, Store
-from qianfan_platform.training.estimates import BOUNDS, corrected, factor
+from qianfan_platform.training.estimates import BOUNDS, corrected, factors
 from qianfan_platform.training.tables import TrainRun, TrainTask
 
 pytestmark = pytest.mark.anyio
@@ -47,6 +47,7 @@ async def test_the_first_estimate_is_the_trainers_own(small: Store) -> None:
     async with small.reading() as tx:
         told = await corrected(tx, fresh, MEASURED)
     assert (told["seconds"], told["memory_mib"], told["factor"], told["of_runs"]) == (10.0, 400, 1.0, 0)
+    assert (told["seconds_range"], told["memory_range"]) == (None, None)
 
 
 async def test_the_next_one_is_corrected_by_the_median_of_what_happened(small: Store) -> None:
@@ -61,13 +62,13 @@ async def test_the_next_one_is_corrected_by_the_median_of_what_happened(small: S
         told = await corrected(tx, fresh, MEASURED)
     assert told["seconds"] == 13.0
     assert told["memory_mib"] == 500
+    assert told["seconds_range"] == [11.0, 20.0]
+    assert told["memory_range"] == [500, 500]
     assert told["measured"] == MEASURED
     assert told["factor"] == 1.3
 
 
 def test_a_factor_stays_within_bounds() -> None:
     """What is a hundred times off was something else: a machine asleep, a clock set."""
-    assert factor([]) == 1
-    assert factor([(1, 100)]) == BOUNDS[1]
-    assert factor([(100, 1)]) == BOUNDS[0]
-    assert factor([(0, 5), (2, 0)]) == 1
+    assert factors([]) == []
+    assert factors([(1, 100), (100, 1), (0, 5), (2, 0)]) == [BOUNDS[1], BOUNDS[0]]

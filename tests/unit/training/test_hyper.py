@@ -10,7 +10,7 @@ from qianfan.contract import train_types
 from qianfan.contract.enums import TrainMode
 from qianfan.contract.errors import BAD_TRAIN_CONFIG, Fault
 from qianfan_platform.training import keys
-from qianfan_platform.training.hyper import Plan, Wish, mode_of, resolve
+from qianfan_platform.training.hyper import Plan, Wish, as_json, mode_of, resolve, told
 
 
 def plan(
@@ -88,6 +88,14 @@ def test_a_mode_that_is_not_trained_here_is_refused_with_those_that_are() -> Non
     with pytest.raises(Fault, match="'KTO' is not trained here") as refused:
         mode_of("KTO")
     assert "PostPretrain" in refused.value.text
+    assert "DPO learns preferences" in refused.value.text
+
+
+def test_a_mode_is_known_in_any_case() -> None:
+    """The documentation itself writes it in two ways."""
+    assert mode_of("PostPreTrain") is TrainMode.PostPretrain
+    assert mode_of("sft") is TrainMode.SFT
+    assert TrainMode("dpo") is TrainMode.DPO
 
 
 def test_a_method_or_mode_that_the_cloud_does_not_offer_is_a_warning() -> None:
@@ -121,6 +129,61 @@ def test_what_has_no_effect_is_told() -> None:
     told = plan(peft="ALL", loraRank=8, magic=1).warnings
     assert any("loraRank has no effect in SFT by ALL" in text for text in told)
     assert any("magic is no hyper-parameter" in text for text in told)
+
+
+def test_a_name_that_is_nearly_right_is_told_with_the_right_one() -> None:
+    """As Python spells it, in another case, in the plural; what is like nothing gets no guess."""
+    told = plan(learning_rate=1, BatchSize=2, epochs=3, magic=1).warnings
+    for wrong, right in (("learning_rate", "learningRate"), ("BatchSize", "batchSize"), ("epochs", "epoch")):
+        assert any(text.startswith(wrong) and text.endswith(f"did you mean {right}?") for text in told)
+    assert not any(text.startswith("magic") and "did you mean" in text for text in told)
+
+
+def test_a_configuration_of_many_unknown_names_is_not_told_name_by_name() -> None:
+    """Ten are named; more than 64 KiB are refused, and no value makes an error longer than a line."""
+    told = plan(**{f"unknown{n}": n for n in range(50)}).warnings
+    assert len([text for text in told if "is no hyper-parameter" in text]) == 10
+    assert "so are 40 more names" in told
+    with pytest.raises(Fault, match="more than 65536 bytes"):
+        plan(**{f"unknown{n}": "x" * 1000 for n in range(70)})
+    with pytest.raises(Fault) as refused:
+        plan(epoch="x" * 10_000)
+    assert len(refused.value.text) < 200
+
+
+def test_each_generation_is_refused_in_its_own_words() -> None:
+    """V1 says trainConfig and peftType, V2 param[hyperParameterConfig.…] and parameterScale."""
+    for v2, words in (
+        (False, "trainConfig.epoch is 0"),
+        (True, "param[hyperParameterConfig.epoch] invalid: it is 0"),
+    ):
+        with pytest.raises(Fault) as refused:
+            plan(v2=v2, epoch=0)
+        assert words in refused.value.text
+    for v2, words in ((False, "ALL, LoRA, P-tuning"), (True, "FullFineTuning, LoRA, PromptTuning")):
+        with pytest.raises(Fault) as refused:
+            plan(peft="Magic", v2=v2)
+        assert words in refused.value.text
+
+
+def test_virtual_tokens_leave_room_for_a_sample() -> None:
+    """They are part of every sample; where they are not learned they do not matter."""
+    with pytest.raises(Fault) as refused:
+        plan(peft="P-tuning", virtualTokens=16, maxSeqLen=16)
+    assert "virtualTokens is 16. it must be less than the 16 tokens of a sample" in refused.value.text
+    assert plan(peft="P-tuning", virtualTokens=15, maxSeqLen=16).hyper.virtual_tokens == 15
+    assert plan(peft="LoRA", virtualTokens=16, maxSeqLen=16).hyper.max_seq_len == 16
+
+
+@pytest.mark.parametrize("mode", list(TrainMode))
+@pytest.mark.parametrize("method", keys.ALL_METHODS)
+def test_what_holds_can_be_sent_again(mode: TrainMode, method: str) -> None:
+    """What a run tells of its hyper-parameters makes the same run, without a warning of no effect."""
+    first = plan(peft=method, mode=mode, loraTargetModules=["q_proj"], epoch=3, seed=5)
+    again = plan(peft=method, mode=mode, **told(as_json(first.hyper), mode.value, method))
+    effective = told(as_json(first.hyper), mode.value, method)
+    assert effective == told(as_json(again.hyper), mode.value, method)
+    assert not [text for text in again.warnings if "no effect" in text]
 
 
 def test_the_seed_and_the_checkpoints_can_be_chosen() -> None:

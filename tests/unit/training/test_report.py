@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from qianfan_platform.store import Base, Store
+from qianfan_platform.training import report as reports
 from qianfan_platform.training.report import Report
 from qianfan_platform.training.tables import TrainLine, TrainRun, TrainTask
 
@@ -68,6 +70,32 @@ async def test_a_flush_that_is_cancelled_in_the_middle_loses_nothing(small: Stor
     assert [line.event["step"] for line in lines] == list(range(1, told + 1))
     assert run.live["step"]["step"] == told
     assert run.live["first_step"]["step"] == 1
+
+
+async def test_a_database_that_cannot_be_written_for_a_while_costs_no_line(
+    small: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The keeper tells it in the server's log and tries again; what came meanwhile is written in its order."""
+    monkeypatch.setattr(reports, "FLUSH_S", 0.01)
+    report = await Report.open(small, 1)
+    async with small.transaction() as tx:
+        await tx.execute(text("ALTER TABLE train_line RENAME TO away"))
+    keeper = asyncio.create_task(report.keep_flushing())
+    await report.take({"kind": "step", "step": 1, "steps": 2, "loss": 1.0})
+    await report.take({"kind": "log", "level": "warning", "text": "memory is short"})
+    while "cannot be written now" not in caplog.text:
+        await asyncio.sleep(0.01)
+    await report.take({"kind": "step", "step": 2, "steps": 2, "loss": 0.5})
+    async with small.transaction() as tx:
+        await tx.execute(text("ALTER TABLE away RENAME TO train_line"))
+    keeper.cancel()
+    await report.flush()
+    async with small.reading() as tx:
+        lines = await tx.find(TrainLine, TrainLine.run_id == 1, order_by=TrainLine.n)
+        run = await tx.one(TrainRun, 1)
+    assert [(line.n, line.event["kind"]) for line in lines] == [(1, "step"), (2, "log"), (3, "step")]
+    assert run.live["step"]["step"] == 2
+    assert run.warnings == ["memory is short"]
 
 
 async def test_figures_before_and_after_stay_beside_each_other(small: Store) -> None:

@@ -81,9 +81,9 @@ class LlamaCppEngine(InChild, Refusing):
         )
         try:
             if spec.adapters:
-                await engine._check_adapters()  # tokens come out in this, too
+                await child.starting(engine._check_adapters())  # tokens come out in this, too
             else:
-                await engine.health(float(spec.options.get("start_timeout_s", 300)))
+                await child.starting(engine.health(float(spec.options.get("start_timeout_s", 300))))
         except BaseException:
             await asyncio.shield(engine.close())
             raise
@@ -169,9 +169,11 @@ class LlamaCppEngine(InChild, Refusing):
         """Tokens of a text, without any template; names of special tokens are plain text."""
         return len(await self.tokenize(text, special=False))
 
-    async def tokenize(self, text: str, *, special: bool = True) -> list[int]:
-        """Token ids of a text. `special`: names of special tokens count as those tokens."""
-        body = {"content": text, "add_special": False, "parse_special": special}
+    async def tokenize(self, text: str, *, special: bool = True, prompt: bool = False) -> list[int]:
+        """Token ids of a text. `special`: names of special tokens count as those tokens.
+
+        prompt: with what stands before a rendered prompt when it is answered, where the vocabulary adds a start."""
+        body = {"content": text, "add_special": prompt, "parse_special": special}
         return list((await self._ask("tokenize", body))["tokens"])
 
     async def detokenize(self, tokens: Sequence[int]) -> str:

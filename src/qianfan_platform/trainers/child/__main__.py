@@ -14,6 +14,8 @@ from pathlib import Path
 from qianfan_platform.trainers.child.wire import Events, Orders, Refused, Stopped
 
 NICENESS = 10  # the server and its engines go first
+# As torch, CUDA and the system say it.
+NO_MEMORY = ("allocate memory", "out of memory", "bad_alloc")
 
 
 def main(spec_file: str, events_to: str, orders_from: str) -> int:
@@ -52,11 +54,7 @@ def reason(error: Exception) -> str:
                 f"the disk is full ({error.strerror}): free some space and resume; "
                 "the last checkpoint before is whole"
             )
-    if (
-        isinstance(error, MemoryError)
-        or "can't allocate memory" in str(error)
-        or "out of memory" in str(error)
-    ):
+    if isinstance(error, MemoryError) or any(said in str(error) for said in NO_MEMORY):
         return "out of memory: lower batch_size or max_seq_len, or train a smaller model"
     return f"{type(error).__name__}: {error}"
 

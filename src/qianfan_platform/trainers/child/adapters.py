@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from qianfan_platform.trainers.child import low_rank
 from qianfan_platform.trainers.child.starting import ADAPTER
 from qianfan_platform.trainers.child.wire import Refused
 from qianfan_platform.trainers.protocol import Hyper
@@ -26,7 +27,9 @@ def new(base: Any, hyper: Hyper) -> Any:
         bias="none",
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(base, config)
+    model = get_peft_model(base, config)
+    low_rank.fuse(model)
+    return model
 
 
 def earlier(base: Any, folder: Path, hyper: Hyper) -> Any:
@@ -58,6 +61,7 @@ def earlier(base: Any, folder: Path, hyper: Hyper) -> Any:
             f"the earlier run's adapter changes the layers {', '.join(there)} and this run asks for others: "
             "give it the same lora_targets, or start from the base"
         )
+    low_rank.fuse(model)
     return model
 
 

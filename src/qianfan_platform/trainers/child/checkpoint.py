@@ -87,7 +87,11 @@ def save(folder: Path, trainee: Trainee, progress: Progress, who: dict[str, Any]
 
     place = folder / str(progress.step)
     write_folder(place, write)
-    for old in steps_in(folder)[max(1, trainee.spec.checkpoints_kept) :]:
+    # What lies after this step was torn, or the run would not stand here: it must not push out a whole one.
+    there = steps_in(folder)
+    torn = [old for old in there if int(old.name) > progress.step]
+    kept = there[len(torn) :]
+    for old in (*torn, *kept[max(1, trainee.spec.checkpoints_kept) :]):
         shutil.rmtree(old, ignore_errors=True)
     return place
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,17 @@ from qianfan_platform.trainers.child.model import Trainee
 from qianfan_platform.trainers.child.samples import Sample
 
 LISTENED = 64  # samples at which the quietest token is sought
+
+
+def learn_to_end(causal: Any, samples: Sequence[Sample], special: set[int]) -> None:
+    """Let `causal` know the tokens that its answers are taught to end with.
+
+    A base model may know the end of a text alone: who asks it elsewhere would wait for that one."""
+    taught = {one.labels[-1] for sample in samples for one in sample.sequences} & special
+    known = causal.generation_config.eos_token_id
+    ends = known if isinstance(known, list) else [] if known is None else [known]
+    if missing := sorted(taught - set(ends)):
+        causal.generation_config.eos_token_id = [*ends, *missing]
 
 
 class Final:

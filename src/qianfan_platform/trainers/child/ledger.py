@@ -17,11 +17,20 @@ from qianfan_platform.trainers.protocol import TrainSpec
 
 SHOWN = 100  # problems told in the event; the file has them all
 OUTCOMES = ("kept", "truncated", "split", "dropped")
+REFUSED = "refused"  # the run is, for this sample: it is too long, and the policy says so
+
+
+class Unfit(Refused):
+    """The run is refused for its data; `ledger` tells what became of every sample."""
+
+    def __init__(self, why: str, ledger: Ledger) -> None:
+        super().__init__(why)
+        self.ledger = ledger
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One sample. `sample` is its line in the file, from 1; `what` is kept, truncated, split or dropped."""
+    """One sample. `sample` is its line in the file, from 1; `what` is kept, truncated, split, dropped, or refused."""
 
     sample: int
     what: str
@@ -45,11 +54,13 @@ class Ledger:
         return sum(entry.what == what for entry in self.entries)
 
     def event(self) -> dict[str, Any]:
-        """The `ledger` event. kept + truncated + split + dropped = samples."""
+        """The `ledger` event. kept + truncated + split + dropped = samples; + refused, in a run that is refused."""
         problems = [entry for entry in self.entries if entry.what != "kept"]
         counts = {"samples": len(self.entries)}
         counts |= {what: self.count(what) for what in OUTCOMES}
-        if sum(counts[what] for what in OUTCOMES) != counts["samples"]:
+        if refused := self.count(REFUSED):
+            counts[REFUSED] = refused
+        if sum(count for what, count in counts.items() if what != "samples") != counts["samples"]:
             raise AssertionError(f"the ledger does not sum to the dataset: {counts}")
         return {
             **counts,
@@ -70,8 +81,8 @@ class Ledger:
 def open_ledger(spec: TrainSpec, reader: Reader, limit: int) -> Ledger:
     """Read every row and account for it. limit: tokens that a sequence may have.
 
-    Raises Refused when nothing, or less than was asked for, would be learned, or when a sample is too long
-    and the policy is "refuse"."""
+    Raises Unfit when nothing, or less than was asked for, would be learned, or when samples are too long and the
+    policy is "refuse"."""
     ledger = Ledger()
     usable: list[tuple[int, list[Sample]]] = []
     for number, row in read(spec.rows):
@@ -80,15 +91,29 @@ def open_ledger(spec: TrainSpec, reader: Reader, limit: int) -> Ledger:
         except Unusable as why:
             ledger.entries.append(Entry(number, "dropped", str(why)))
             continue
+        except TooLong as long:
+            why_long = f"too long: {long.tokens} tokens, at most {limit}"
+            ledger.entries.append(Entry(number, REFUSED, why_long, tokens=long.tokens))
+            continue
         usable.append((len(ledger.entries), samples))
         ledger.entries.append(entry)
     if not ledger.entries:
-        raise Refused("the dataset is empty: there is nothing to train on")
+        raise Unfit("the dataset is empty: there is nothing to train on", ledger)
+    if too_long := [entry for entry in ledger.entries if entry.what == REFUSED]:
+        raise Unfit(in_words(too_long, limit, spec), ledger)
     if not usable:
         first = ledger.entries[0]
-        raise Refused(
+        raise Unfit(
             f"nothing to train on: all {len(ledger.entries)} samples were dropped "
-            f"(sample {first.sample}: {first.why})"
+            f"(sample {first.sample}: {first.why})",
+            ledger,
+        )
+    if (dropped := ledger.count("dropped")) > spec.hyper.most_dropped * len(ledger.entries):
+        first = next(entry for entry in ledger.entries if entry.what == "dropped")
+        raise Unfit(
+            f"{dropped} of {len(ledger.entries)} samples would be dropped (sample {first.sample}: {first.why}), more "
+            f"than {spec.hyper.most_dropped:.0%}: see in the ledger which, mend them, or allow it with most_dropped",
+            ledger,
         )
     apart = chosen(len(usable), spec.held_out, spec.seed)
     for at, (line, samples) in enumerate(usable):
@@ -99,22 +124,29 @@ def open_ledger(spec: TrainSpec, reader: Reader, limit: int) -> Ledger:
             ledger.train += samples
     trained = sum(sample.trained for sample in ledger.train)
     if trained < spec.least_trained_tokens:
-        raise Refused(
+        raise Unfit(
             f"too little to train on: {trained} tokens would be learned and at least "
-            f"{spec.least_trained_tokens} are wanted; add samples, or see in the ledger what was dropped"
+            f"{spec.least_trained_tokens} are wanted; add samples, or see in the ledger what was dropped",
+            ledger,
         )
     return ledger
 
 
+def in_words(too_long: list[Entry], limit: int, spec: TrainSpec) -> str:
+    """Why samples that are too long refuse the run, and what can be chosen."""
+    first, most = too_long[0], max(entry.tokens for entry in too_long)
+    others = f" ({len(too_long)} samples have more, the longest {most})" if len(too_long) > 1 else ""
+    longer = f"raise max_seq_len to {most}, or " if limit == spec.hyper.max_seq_len else ""
+    policies = '"drop" or "truncate"' if spec.mode == "DPO" else '"drop", "truncate" or "split"'
+    return (
+        f"sample {first.sample} has {first.tokens} tokens and at most {limit} are allowed{others}: "
+        f"{longer}set too_long to {policies}"
+    )
+
+
 def enter(number: int, row: Any, reader: Reader, limit: int) -> tuple[Entry, list[Sample]]:
-    """The entry of one usable sample. Raises Unusable, and Refused by the policy for long ones."""
-    try:
-        reading = reader.read(row, limit)
-    except TooLong as long:
-        raise Refused(
-            f"sample {number} has {long.tokens} tokens and at most {limit} are allowed: raise max_seq_len, "
-            'or set too_long to "drop" or "truncate"'
-        ) from long
+    """The entry of one usable sample. Raises Unusable, and TooLong by the policy."""
+    reading = reader.read(row, limit)
     samples = reading.samples
     entry = Entry(
         number,
@@ -123,7 +155,9 @@ def enter(number: int, row: Any, reader: Reader, limit: int) -> tuple[Entry, lis
         tokens=sum(sample.tokens for sample in samples),
         trained_tokens=sum(sample.trained for sample in samples),
         parts=len(samples),
-        end_token=all(one.labels[-1] == one.ids[-1] for one in samples[-1].sequences),
+        end_token=all(
+            one.labels[-1] == one.ids[-1] in reader.encoder.special for one in samples[-1].sequences
+        ),
     )
     return entry, samples
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections import defaultdict
@@ -11,6 +12,7 @@ from typing import Any
 
 from qianfan_platform.trainers.child import (
     checkpoint,
+    examples,
     finishing,
     memory,
     model,
@@ -24,9 +26,9 @@ from qianfan_platform.trainers.child import (
 )
 from qianfan_platform.trainers.child.batches import batches, micro_batches, width
 from qianfan_platform.trainers.child.checkpoint import Progress
-from qianfan_platform.trainers.child.ledger import Ledger, open_ledger
+from qianfan_platform.trainers.child.ledger import Ledger, Unfit, open_ledger
 from qianfan_platform.trainers.child.rows import Message, read
-from qianfan_platform.trainers.child.samples import Sample
+from qianfan_platform.trainers.child.samples import Sample, Unusable
 from qianfan_platform.trainers.child.wire import Events, Orders, Refused, Stopped
 from qianfan_platform.trainers.protocol import TrainSpec
 
@@ -44,6 +46,8 @@ class Run:
         self.saved_at = time.monotonic()
         self.save_cost = 0.0
         self.saved_step = -1
+        self.examples: list[examples.Example] = []
+        self.said: list[str] = []
 
     def do(self) -> None:
         """Train, and tell how it ended. Raises Refused and Stopped."""
@@ -57,6 +61,10 @@ class Run:
             self.trainee.at_once = checkpoint.progress_of(place).at_once or self.trainee.at_once
         estimate = self.dry_run(ledger)
         self.objective.prepare(self.trainee, self.train + self.held_out, self.orders.check)
+        self.examples = examples.chosen(self.spec, ledger, self.reader)
+        self.said = examples.before(
+            self.trainee, self.reader, self.examples, estimate["seconds"], self.orders.check
+        )
         if place is not None:
             self.restore(place)
         self.tell_plan(estimate, place)
@@ -81,25 +89,38 @@ class Run:
         self.steps = self.spec.hyper.epochs * math.ceil(len(self.train) / self.spec.hyper.batch_size)
         if not self.trainee.try_plain_head(min(self.train, key=width)):
             self.events.log("this model scales its output; its own forward pass is used for the loss")
+        finishing.learn_to_end(self.trainee.causal, self.train, self.encoder.special)
         self.trainee.try_packing(sorted(self.train, key=width)[:2])
         self.objective = objectives.of(self.spec)
         self.who = checkpoint.identity(self.spec)
         return ledger
 
     def open_ledger(self) -> Ledger:
-        """The ledger, told and written. The limit is the model's own where that is smaller."""
+        """The ledger, told and written, also where it refuses the run. The limit is the model's own where smaller."""
         spec = self.spec
         limit = starting.limit_of(spec)
         if limit < spec.hyper.max_seq_len:
             self.events.warn(
                 f"max_seq_len is {spec.hyper.max_seq_len}; this model reads at most {limit} tokens"
             )
-        ledger, kept = tokenised.ledger_of(spec, limit, lambda: open_ledger(spec, self.reader, limit))
+        try:
+            ledger, kept = tokenised.ledger_of(spec, limit, lambda: open_ledger(spec, self.reader, limit))
+        except Unfit as refused:
+            self.tell_ledger(refused.ledger)
+            raise
         if kept:
             self.events.log("the rows were tokenised by an earlier run")
-        ledger.write(spec.work / "ledger.jsonl")
-        self.events.send("ledger", **ledger.event())
+        self.tell_ledger(ledger)
         return ledger
+
+    def tell_ledger(self, ledger: Ledger) -> None:
+        ledger.write(self.spec.work / "ledger.jsonl")
+        self.events.send("ledger", **ledger.event())
+        if dropped := ledger.count("dropped"):
+            first = next(entry for entry in ledger.entries if entry.what == "dropped")
+            self.events.warn(
+                f"{dropped} of {len(ledger.entries)} samples are dropped; sample {first.sample}: {first.why}"
+            )
 
     def dry_run(self, ledger: Ledger) -> dict[str, Any]:
         """{seconds, memory_mib} of the whole run. Where memory is short, micro-batches become smaller, aloud."""
@@ -186,11 +207,11 @@ class Run:
         figures = self.gathered(samples)
         loss = figures["loss"]
         if not math.isfinite(loss):
-            raise Refused(self.diverged("loss"))
+            raise Refused(self.diverged("the loss is", progress.step + 1))
         rate = model.learning_rate(spec.hyper, progress.step, self.steps)
         norm = trainee.update(rate)
         if not math.isfinite(norm):
-            raise Refused(self.diverged("gradient"))
+            raise Refused(self.diverged("the gradient is", progress.step + 1))
         taken = time.perf_counter() - begun
         tokens = sum(sample.tokens for sample in samples)
         progress.step += 1
@@ -248,17 +269,21 @@ class Run:
             self.progress.at_once, self.saved_step = trainee.at_once, -1
             self.save()
 
-    def diverged(self, what: str) -> str:
+    def diverged(self, what: str, step: int) -> str:
         return (
-            f"the {what} is not a number at step {self.progress.step + 1} of {self.steps}: "
+            f"{what} not a number at step {step} of {self.steps}: "
             f"lower learning_rate (it is {self.spec.hyper.learning_rate:g})"
         )
 
     def evaluate(self) -> None:
-        """The objective on held-out samples, told and remembered. Nothing held out: nothing told."""
+        """The objective on held-out samples, told and remembered. Nothing held out: nothing told.
+
+        Raises Refused when the last update broke the weights."""
         if not self.held_out:
             return
         means = self.trainee.evaluate(self.objective, self.held_out, self.orders.check)
+        if not math.isfinite(means["loss"]):
+            raise Refused(self.diverged("the held-out loss is", self.progress.step))
         tokens = sum(sample.trained for sample in self.held_out)
         found = {"step": self.progress.step, **self.objective.told(means), "tokens": tokens}
         self.progress.evaluations.append(found)
@@ -304,6 +329,8 @@ class Run:
         final = finishing.Final(self.trainee, self.encoder)
         final.finish(self.train, self.orders.check)
         proof = parity.of(final, self.encoder, self.questions(ledger), self.orders.check)
+        if not all(math.isfinite(one) for answer in proof for one in answer["logprobs"]):
+            raise Refused(self.diverged("what the trained model answers is", progress.step))
         last = {
             "step": progress.step,
             "loss": progress.loss,
@@ -314,6 +341,7 @@ class Run:
             "memory_mib": round(self.memory.peak()),
             **self.compared(),
             "checkpoints": self.kept(),
+            "examples": examples.after(final, self.reader, self.examples, self.said, self.orders.check),
         }
         record = {
             "finished": last,
@@ -339,7 +367,13 @@ class Run:
         }
 
     def questions(self, ledger: Ledger) -> list[tuple[list[Message], list[int]]]:
-        """Prompts from the first two samples that were learned as they are, as messages and as ids."""
-        wanted = [e.sample for e in ledger.entries if e.what in ("kept", "split") and not e.held_out][:2]
-        rows = (row for number, row in read(self.spec.rows) if number in wanted)
-        return [self.reader.question(row) for row in rows]
+        """Prompts from the first two samples that were learned as they are and can be asked: messages and ids."""
+        learned = {e.sample for e in ledger.entries if e.what in ("kept", "split") and not e.held_out}
+        found: list[tuple[list[Message], list[int]]] = []
+        for number, row in read(self.spec.rows):
+            if len(found) == 2:
+                break
+            if number in learned:
+                with contextlib.suppress(Unusable):
+                    found.append(self.reader.question(row))
+        return found

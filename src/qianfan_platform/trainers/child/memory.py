@@ -15,6 +15,15 @@ KEPT_FREE = 0.1  # of the memory that is there when a run begins: for what else 
 STATUS = Path("/proc/self/status")
 CLEAR = Path("/proc/self/clear_refs")
 GROUP = Path("/sys/fs/cgroup")  # of a container, where there is a limit
+GROUPS = (  # files of either generation of cgroups
+    {"held": "memory.current", "limit": "memory.max", "stat": "memory.stat", "cached": "inactive_file"},
+    {
+        "held": "memory/memory.usage_in_bytes",
+        "limit": "memory/memory.limit_in_bytes",
+        "stat": "memory/memory.stat",
+        "cached": "total_inactive_file",
+    },
+)
 
 
 class Shortage(Exception):
@@ -92,7 +101,20 @@ def high_water() -> float:
 def there() -> float:
     """What is free on this machine, or within the limit of its container, in MiB."""
     free = float(psutil.virtual_memory().available)
-    with contextlib.suppress(OSError, ValueError):  # no container, or no limit
-        held, limit = (int((GROUP / f"memory.{name}").read_text()) for name in ("current", "max"))
-        free = min(free, limit - held)
-    return free / 2**20
+    for files in GROUPS:
+        with contextlib.suppress(OSError, ValueError):  # no container, or no limit
+            held, limit = (int((GROUP / files[name]).read_text()) for name in ("held", "limit"))
+            free = min(free, limit - held + cached(GROUP / files["stat"], files["cached"]))
+    with contextlib.suppress(ImportError, OSError):  # `ulimit -v`
+        import resource
+
+        most = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if most != resource.RLIM_INFINITY:
+            free = min(free, most - psutil.Process().memory_info().vms)
+    return max(0.0, free) / 2**20
+
+
+def cached(stat: Path, name: str) -> int:
+    """Bytes of files that count as held and are given back when they are wanted."""
+    lines = dict(line.split(maxsplit=1) for line in stat.read_text().splitlines())
+    return int(lines.get(name, 0))

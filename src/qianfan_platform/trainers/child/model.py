@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from qianfan_platform.trainers.child import adapters, attention, embeddings, starting
 from qianfan_platform.trainers.child.batches import Batch, collate, micro_batches, packed
 from qianfan_platform.trainers.child.samples import Sample
+from qianfan_platform.trainers.child.token_loss import token_losses
 from qianfan_platform.trainers.child.wire import Refused
 from qianfan_platform.trainers.protocol import Hyper, TrainSpec
 
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from qianfan_platform.trainers.child.objectives import Objective
 
 AT_ONCE = {"cpu": 384, "cuda": 16384}  # padded tokens that go through the model together
-PLAIN_ATTENTION = 256
-"""Tokens up to which attention is written out on a CPU. The fused kernel saves memory for long samples,
-but its backward pass takes a quarter of a step for short ones: 2.05 against 1.6 CPU seconds."""
 
 
 class Trainee:
@@ -35,7 +33,7 @@ class Trainee:
         """longest: tokens of the longest sample."""
         from transformers import AutoModelForCausalLM
 
-        short = spec.device == "cpu" and longest <= PLAIN_ATTENTION
+        short = spec.device == "cpu" and longest <= attention.SHORT
         self.spec = spec
         dtype = torch.bfloat16 if spec.dtype == "bfloat16" else torch.float32
         base: Any = AutoModelForCausalLM.from_pretrained(
@@ -61,6 +59,10 @@ class Trainee:
         self.model.train()
         changing = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         self.shadows = {name: p for name, p in changing.items() if p.dtype != torch.float32}
+        if (
+            self.shadows
+        ):  # each piece adds a gradient as big as the model to the masters': fewer, bigger pieces
+            self.at_once *= 3
         self.weights: dict[str, Tensor] = {
             name: p.detach().float().requires_grad_() if name in self.shadows else p
             for name, p in changing.items()
@@ -82,6 +84,9 @@ class Trainee:
 
     def losses(self, batch: Batch) -> Tensor:
         """(n,): the loss of each learned token; the output layer sees only those."""
+        head = self.causal.get_output_embeddings()
+        if self.plain_head and type(head) is nn.Linear and head.bias is None:
+            return token_losses(self.hidden(batch), head.weight, batch.targets)
         return nn.functional.cross_entropy(self.logits(batch), batch.targets, reduction="none")
 
     def logits(self, batch: Batch) -> Tensor:
@@ -89,10 +94,14 @@ class Trainee:
         if not self.plain_head:
             whole: Tensor = self.causal(input_ids=batch.ids, use_cache=False, **batch.told).logits
             return whole.flatten(0, 1)[batch.at].float()
-        body = self.causal.base_model(input_ids=batch.ids, use_cache=False, **batch.told)
-        hidden = body.last_hidden_state.flatten(0, 1)[batch.at]  # (n, hidden)
-        logits: Tensor = self.causal.get_output_embeddings()(hidden)
+        logits: Tensor = self.causal.get_output_embeddings()(self.hidden(batch))
         return logits.float()
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """(n, hidden): what the output layer sees at learned places."""
+        body = self.causal.base_model(input_ids=batch.ids, use_cache=False, **batch.told)
+        found: Tensor = body.last_hidden_state.flatten(0, 1)[batch.at]
+        return found
 
     @torch.no_grad()
     def try_plain_head(self, sample: Sample) -> bool:
@@ -113,25 +122,36 @@ class Trainee:
     def try_packing(self, samples: Sequence[Sample]) -> bool:
         """Whether these samples give the same logits packed into one row; from then on they may be packed.
 
-        On a CPU only. A model whose attention is not the plain causal one keeps its own."""
+        A model whose attention is not the plain causal one keeps its own, and so does a GPU without a kernel."""
         sequences = [one for sample in samples for one in sample.sequences]
-        before = self.causal.config._attn_implementation
-        if self.spec.device != "cpu" or not attention.fits(self.causal.config, self.longest):
+        before, device = self.causal.config._attn_implementation, self.spec.device
+        if not attention.fits(self.causal.config, self.longest):
             return False
         self.model.eval()
-        alone = torch.cat([self.logits(collate([one], self.pad, "cpu")) for one in sequences])
+        alone = torch.cat([self.logits(collate([one], self.pad, device)) for one in sequences])
         try:
             self.causal.set_attn_implementation(attention.register())
-            together = self.logits(packed(sequences, "cpu"))
-            self.packs = bool(
-                torch.allclose(together, alone, rtol=0.02, atol=0.02 * float(alone.abs().max()))
-            )
-        except (TypeError, ValueError):  # it takes no such arguments
+            batch = packed(sequences, device)
+            same = torch.allclose(self.logits(batch), alone, rtol=0.02, atol=0.02 * float(alone.abs().max()))
+            self.packs = same and (device == "cpu" or self.repeats(batch))
+        except (ImportError, RuntimeError, TypeError, ValueError):  # no such kernel, or no such arguments
             self.packs = False
         if not self.packs:
             self.causal.set_attn_implementation(before)
         self.model.train()
         return self.packs
+
+    @torch.enable_grad()
+    def repeats(self, batch: Batch) -> bool:
+        """Whether the backward pass gives the same gradient twice, as a run that goes on needs."""
+        found = []
+        for _ in range(2):
+            torch.autograd.backward(self.losses(batch).sum())
+            changing = [p for p in self.model.parameters() if p.grad is not None]
+            found.append([float(p.grad.double().sum()) for p in changing])
+            for parameter in changing:
+                parameter.grad = None
+        return found[0] == found[1] and all(map(math.isfinite, found[0]))
 
     def backward(self, objective: Objective, samples: Sequence[Any], weight: int) -> dict[str, float]:
         """Add this micro-batch's share of the gradient, and return its sums.
@@ -142,8 +162,10 @@ class Trainee:
         for name, shadow in self.shadows.items():
             if shadow.grad is not None:
                 master = self.weights[name]
-                gradient = shadow.grad.float()
-                master.grad = gradient if master.grad is None else master.grad.add_(gradient)
+                if master.grad is None:
+                    master.grad = shadow.grad.float()
+                else:
+                    master.grad.add_(shadow.grad)  # in float32, without a copy in float32
                 shadow.grad = None
         return {name: float(value.detach()) for name, value in sums.items()}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -13,6 +13,13 @@ from qianfan_platform.trainers.child.rows import Message
 
 PROMPTS = ("Hello!", "Who are you?", "What is 2 + 3?", "Name a colour.")
 ANSWER_TOKENS = 16
+
+
+class Speaker(Protocol):
+    """A model that can be asked, trained or not."""
+
+    causal: Any
+    spec: Any  # of which `device` is read
 
 
 @torch.no_grad()
@@ -36,23 +43,30 @@ def of(
     return found
 
 
-def end_tokens(final: Final) -> set[int]:
+def end_tokens(speaker: Speaker) -> set[int]:
     """Tokens that end an answer."""
     stops: set[int] = set()
-    for holder in (final.causal.config, final.causal.generation_config):
+    for holder in (speaker.causal.config, speaker.causal.generation_config):
         end = getattr(holder, "eos_token_id", None)
         stops |= set(end if isinstance(end, list) else [] if end is None else [end])
     return stops
 
 
-def greedy(final: Final, prompt: list[int], stops: set[int]) -> tuple[list[int], list[float]]:
-    """(answer ids with the end token if it came, their log-probabilities)."""
-    device = final.spec.device
+@torch.no_grad()
+def greedy(
+    speaker: Speaker, prompt: list[int], stops: set[int], most: int = ANSWER_TOKENS, same: int = ANSWER_TOKENS
+) -> tuple[list[int], list[float]]:
+    """(at most so many answer ids, with the end token if it came, their log-probabilities).
+
+    same: so many of one token in a row end it, too."""
+    device = speaker.spec.device
     ids, cache = torch.tensor([prompt], device=device), None
     answer: list[int] = []
     logprobs: list[float] = []
-    while len(answer) < ANSWER_TOKENS and (not answer or answer[-1] not in stops):
-        out = final.causal(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    while len(answer) < most and (not answer or answer[-1] not in stops):
+        if len(answer) >= same and len(set(answer[-same:])) == 1:
+            break
+        out = speaker.causal(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
         cache = out.past_key_values
         scores = torch.log_softmax(out.logits[0, -1].float(), dim=-1)
         token = int(scores.argmax())

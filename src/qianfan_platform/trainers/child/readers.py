@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from qianfan_platform.trainers.child.encoder import Encoder
+from qianfan_platform.trainers.child.encoder import Encoder, Rewritten
 from qianfan_platform.trainers.child.rows import Message, conversation_of, preference_of, text_of
 from qianfan_platform.trainers.child.samples import IGNORED, Encoded, Pair, Sample, Unusable
 from qianfan_platform.trainers.child.wire import Refused
@@ -37,11 +37,17 @@ class Reading:
 class Reader(Protocol):
     """How the rows of a mode are read."""
 
+    encoder: Encoder
+
     def read(self, row: Any, limit: int) -> Reading:
         """limit: tokens of a sequence. Raises Unusable, and TooLong by the policy."""
 
     def question(self, row: Any) -> tuple[list[Message], list[int]]:
-        """(messages, ids) of a prompt from this row, to ask the trained model."""
+        """(messages, ids) of a prompt from this row, to ask the model. Raises Unusable for one that names a
+        control token: what engines make of that is theirs."""
+
+    def wanted(self, row: Any) -> str:
+        """The answer that this row has to its `question`."""
 
 
 def of(mode: Mode, encoder: Encoder, hyper: Hyper) -> Reader:
@@ -56,31 +62,47 @@ def of(mode: Mode, encoder: Encoder, hyper: Hyper) -> Reader:
 
 
 class Conversations:
-    """Every answer of a conversation is learned."""
+    """Every answer of a conversation is learned, each after what stood before it when the model is asked.
+
+    One sequence holds them all, unless the chat template writes earlier turns anew: then each has its own."""
 
     def __init__(self, encoder: Encoder, too_long: str) -> None:
         self.encoder, self.too_long = encoder, too_long
 
     def read(self, row: Any, limit: int) -> Reading:
         messages = conversation_of(row)
-        whole = self.encoder.encode(messages)
-        if whole.tokens <= limit:
-            return Reading([whole], made_of=[(messages,)])
-        refuse_or_drop(self.too_long, whole.tokens, limit)
-        said = f"({whole.tokens} tokens, at most {limit})"
+        made, why = self.sequences(messages)
+        tokens = longest(made)
+        if tokens <= limit:
+            return Reading(list(made), "split" if why else "kept", why, self.made_of(messages, made))
+        refuse_or_drop(self.too_long, tokens, limit)
+        said = f"({tokens} tokens, at most {limit})"
         if self.too_long == "split":
             parts = list(self.parts(messages, limit))
+            samples = [self.sequences(part)[0] for part in parts]
             return Reading(
-                [self.encoder.encode(part) for part in parts],
+                [one for made in samples for one in made],
                 "split",
                 f"into {len(parts)} samples of whole turns {said}",
-                [(part,) for part in parts],
+                [one for part, made in zip(parts, samples, strict=True) for one in self.made_of(part, made)],
             )
         history, why = shortened(
-            messages[:-1], lambda kept: self.encoder.encode([*kept, messages[-1]]).tokens, limit
+            messages[:-1], lambda kept: longest(self.sequences([*kept, messages[-1]])[0]), limit
         )
         short = [*history, messages[-1]]
-        return Reading([self.encoder.encode(short)], "truncated", f"{why} {said}", [(short,)])
+        made, _ = self.sequences(short)
+        return Reading(list(made), "truncated", f"{why} {said}", self.made_of(short, made))
+
+    def sequences(self, messages: list[Message]) -> tuple[list[Encoded], str]:
+        """(the sequences that learn every answer, in words why there are several). Raises Unusable."""
+        try:
+            return [self.encoder.encode(messages)], ""
+        except Rewritten as reason:
+            made = [self.encoder.encode(part, last_only=True) for part in asked_in(messages)]
+            return made, f"into {len(made)} samples, one for each answer: {reason}"
+
+    def made_of(self, messages: list[Message], made: list[Encoded]) -> list[tuple[list[Message] | None, ...]]:
+        return [(messages,)] if len(made) == 1 else [(part,) for part in asked_in(messages)]
 
     def parts(self, messages: list[Message], limit: int) -> Iterator[list[Message]]:
         """The conversation in pieces of whole turns that fit, as long as possible. Raises Unusable."""
@@ -88,12 +110,12 @@ class Conversations:
         part: list[Message] = []
         for at in range(0, len(turns), 2):
             turn = turns[at : at + 2]
-            if part and self.encoder.encode([*system, *part, *turn]).tokens <= limit:
+            if part and longest(self.sequences([*system, *part, *turn])[0]) <= limit:
                 part += turn
                 continue
             if part:
                 yield [*system, *part]
-            alone = self.encoder.encode([*system, *turn]).tokens
+            alone = longest(self.sequences([*system, *turn])[0])
             if alone > limit:
                 raise Unusable(f"too long: turn {at // 2 + 1} alone has {alone} tokens, at most {limit}")
             part = list(turn)
@@ -102,7 +124,10 @@ class Conversations:
     def question(self, row: Any) -> tuple[list[Message], list[int]]:
         messages = conversation_of(row)
         asked = messages[: 1 + (messages[0]["role"] == "system")]
-        return asked, self.encoder.prompt(asked)
+        return asked, askable(self.encoder, asked)
+
+    def wanted(self, row: Any) -> str:
+        return next(m["content"] for m in conversation_of(row) if m["role"] == "assistant")
 
 
 class Preferences:
@@ -123,18 +148,23 @@ class Preferences:
         def tokens(kept: list[Message]) -> int:
             return max(self.encoder.encode(one, last_only=True).tokens for one in both(kept))
 
-        longest = tokens(history)
+        most = tokens(history)
         what, why = "kept", ""
-        if longest > limit:
-            refuse_or_drop(self.too_long, longest, limit)
+        if most > limit:
+            refuse_or_drop(self.too_long, most, limit)
             history, why = shortened(history, tokens, limit)
-            what, why = "truncated", f"{why} ({longest} tokens, at most {limit})"
+            what, why = "truncated", f"{why} ({most} tokens, at most {limit})"
         best, worst = (self.encoder.encode(one, last_only=True) for one in both(history))
+        if best == worst:
+            raise Unusable("the chat template makes one of both answers, so there is nothing to prefer")
         return Reading([Pair(best, worst)], what, why, [both(history)])
 
     def question(self, row: Any) -> tuple[list[Message], list[int]]:
         history, _, _ = preference_of(row)
-        return history, self.encoder.prompt(history)
+        return history, askable(self.encoder, history)
+
+    def wanted(self, row: Any) -> str:
+        return preference_of(row)[1]
 
 
 class Texts:
@@ -167,7 +197,21 @@ class Texts:
     def question(self, row: Any) -> tuple[list[Message], list[int]]:
         first, ids = self.encoder.document(text_of(row))
         asked = ids[:-1][:ASKED_TOKENS]
-        return [{"role": "text", "content": self.encoder.decode(asked)}], [*first, *asked]
+        messages = [{"role": "text", "content": self.encoder.decode(asked)}]
+        if self.encoder.names_control(messages):
+            raise Unusable("it names a control token")
+        return messages, [*first, *asked]
+
+    def wanted(self, row: Any) -> str:
+        _, ids = self.encoder.document(text_of(row))
+        return self.encoder.decode(ids[:-1][ASKED_TOKENS:])
+
+
+def askable(encoder: Encoder, messages: list[Message]) -> list[int]:
+    """Ids of a prompt. Raises Unusable where it names a control token."""
+    if encoder.names_control(messages):
+        raise Unusable("it names a control token")
+    return encoder.prompt(messages)
 
 
 def refuse_or_drop(too_long: str, tokens: int, limit: int) -> None:
@@ -176,6 +220,16 @@ def refuse_or_drop(too_long: str, tokens: int, limit: int) -> None:
         raise TooLong(tokens)
     if too_long == "drop":
         raise Unusable(f"too long: {tokens} tokens, at most {limit}")
+
+
+def longest(made: list[Encoded]) -> int:
+    """Tokens of the longest of several sequences."""
+    return max(one.tokens for one in made)
+
+
+def asked_in(messages: list[Message]) -> list[list[Message]]:
+    """The conversation up to each of its answers."""
+    return [messages[: at + 1] for at, message in enumerate(messages) if message["role"] == "assistant"]
 
 
 def divided(messages: list[Message]) -> tuple[list[Message], list[Message]]:

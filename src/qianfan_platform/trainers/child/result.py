@@ -70,6 +70,14 @@ def write_model(final: Final, into: Path) -> None:
         for name in ("tie_word_embeddings", "vocab_size", "virtual_tokens"):
             config[name] = getattr(final.causal.config, name)
     write_json(into / "config.json", config)
+    generation = json_in(into / "generation_config.json")
+    ends = final.causal.generation_config.eos_token_id
+    if ends not in (
+        None,
+        generation.get("eos_token_id"),
+        config.get("eos_token_id"),
+    ):  # it was taught another
+        write_json(into / "generation_config.json", {**generation, "eos_token_id": ends})
 
 
 def write_vocabulary(final: Final, into: Path) -> None:

@@ -10,11 +10,13 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from qianfan_platform.engines import chat_template
 from qianfan_platform.trainers.child import starting
 from qianfan_platform.trainers.child.checkpoint import sha256
 from qianfan_platform.trainers.child.ledger import Entry, Ledger
@@ -24,6 +26,7 @@ from qianfan_platform.trainers.protocol import TrainSpec
 BYTES_AT_MOST = 2 << 30  # of all files
 SUFFIX = ".tokens"
 CODE = ("encoder.py", "ledger.py", "readers.py", "rows.py", "samples.py", "tokenised.py", "virtual.py")
+LIBRARIES = ("jinja2", "tokenizers", "transformers")
 
 
 def ledger_of(spec: TrainSpec, limit: int, make: Callable[[], Ledger]) -> tuple[Ledger, bool]:
@@ -42,7 +45,7 @@ def ledger_of(spec: TrainSpec, limit: int, make: Callable[[], Ledger]) -> tuple[
 
 
 def key(spec: TrainSpec, limit: int) -> str:
-    """The digest of all that decides what a row becomes: rows, tokenizer and template, settings, our code."""
+    """The digest of all that decides what a row becomes: rows, tokenizer and template, settings, code."""
     parts: dict[str, Any] = {
         "rows": sha256(spec.rows),
         "mode": spec.mode,
@@ -50,12 +53,14 @@ def key(spec: TrainSpec, limit: int) -> str:
         "too_long": spec.hyper.too_long,
         "limit": limit,
         "held_out": [spec.held_out, spec.seed],
-        "least": spec.least_trained_tokens,
+        "least": [spec.least_trained_tokens, spec.hyper.most_dropped],
     }
     for file in sorted(starting.foundation(spec).iterdir()):
         if file.suffix in (".json", ".jinja", ".model", ".txt"):
             parts[f"base/{file.name}"] = sha256(file)
     parts |= {name: sha256(Path(__file__).with_name(name)) for name in CODE}
+    parts["chat_template.py"] = sha256(Path(chat_template.__file__))
+    parts |= {name: version(name) for name in LIBRARIES}
     return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 

@@ -4,10 +4,11 @@ One sample as the trainer reads it, by the code that reads it for training, with
 JSON in a file, or - for stdin. SAMPLE: its line, from 1. Prints one line of JSON:
 
 {sample, mode, what, why, limit, policy, tokens, trained_tokens,
- sequences: [{name, rendered, tokens: [{id, text, trained}], trained: [{start, end, text}]}]}
+ sequences: [{name, rendered, tokens: [{id, text, trained, special}], trained: [{start, end, text}]}]}
 
 `what` is as in the ledger, or "refused" where the policy refuses the run for it; what was dropped or refused is
 shown as it would have been read. `rendered` is the chat template's text, `trained` the runs of learned tokens.
+`special` are control tokens: the name of one in somebody's text is not.
 {"failed": reason} when it cannot be told."""
 
 from __future__ import annotations
@@ -80,10 +81,12 @@ def sequence(encoder: Encoder, one: Encoded, source: list[Message] | None) -> di
     texts = texts_of(encoder, one.ids)
     learned = [at > 0 and label != IGNORED for at, label in enumerate(one.labels)]
     tokens = [
-        {"id": number, "text": text, "trained": trained}
+        {"id": number, "text": text, "trained": trained, "special": number in encoder.special}
         for number, text, trained in zip(one.ids, texts, learned, strict=True)
     ]
-    rendered = "".join(texts) if source is None else encoder.render(source, prompt=False)
+    read = "".join(texts)
+    whole = read if source is None else encoder.render(source, prompt=False)
+    rendered = whole if whole.startswith(read) else read  # the system text may stand only in what is asked
     return {"rendered": rendered, "tokens": tokens, "trained": runs(texts, learned)}
 
 

@@ -2,7 +2,8 @@
 
 One sink of one run. stdin is JSON lines: first {name, target, run, facts, folder}, then the run's events, at
 last {"kind": "end", "status"}. stdout is one line, {"failed": reason}, if it fails; what libraries print is
-thrown away. The target is not on the command line: it may hold a password."""
+thrown away. The target is not on the command line: it may hold a password. A sink whose server is gone has half a
+minute to write what it still holds, so that one that hangs is no orphan for ever."""
 
 from __future__ import annotations
 
@@ -10,11 +11,17 @@ import json
 import os
 import re
 import sys
+import threading
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from qianfan_platform.trainers.sinks.protocol import RunFacts, figures, make
 
 PASSWORD = re.compile(r"//[^/@\s]*@")
+SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)  # in names of variables
+SHORTEST = 6  # characters of a secret: less is found in any text
+ORPHANED_FOR = 30.0  # seconds
 
 
 def main() -> int:
@@ -23,6 +30,7 @@ def main() -> int:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
+    threading.Thread(target=end_after, args=(os.getppid(),), daemon=True).start()
     given = json.loads(sys.stdin.readline())
     try:
         sink = make(given["name"], given["target"])
@@ -36,19 +44,28 @@ def main() -> int:
             elif found := figures(event):
                 sink.step(event["step"], found)
     except Exception as error:  # a library of others raises what it likes
-        answers.write(json.dumps({"failed": reason(error, given["target"])}) + "\n")
+        answers.write(json.dumps({"failed": reason(error, given["target"], os.environ)}) + "\n")
         answers.flush()
         return 1
     return 0
 
 
-def reason(error: Exception, target: str) -> str:
-    """What was raised, in a line, without the target and without any password."""
+def end_after(parent: int) -> None:
+    """End this process, whatever it does, some time after its parent did."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    time.sleep(ORPHANED_FOR)
+    os._exit(1)
+
+
+def reason(error: Exception, target: str, environment: Mapping[str, str]) -> str:
+    """What was raised, in a line, without the target, any password, and what secret variables hold."""
     if isinstance(error, ModuleNotFoundError):
         return f"it needs {error.name}: pip install {error.name}"
     text = " ".join(f"{type(error).__name__}: {error}".split())
-    if target:
-        text = text.replace(target, "…")
+    secrets = {v for name, v in environment.items() if SECRET.search(name) and len(v) >= SHORTEST}
+    for secret in sorted({target, *secrets} - {""}, key=len, reverse=True):
+        text = text.replace(secret, "…")
     return PASSWORD.sub("//…@", text)[:300]
 
 

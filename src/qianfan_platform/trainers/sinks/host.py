@@ -31,14 +31,18 @@ class Sinks:
     async def start(self) -> None:
         for number, one in enumerate(self.wanted):
             name, _, target = one.partition("=")
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "qianfan_platform.trainers.sinks"),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                env=environment(),
-                start_new_session=True,
-            )
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-P", "-m", "qianfan_platform.trainers.sinks"),
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.DEVNULL,
+                    env=environment(),
+                    start_new_session=True,
+                )
+            except OSError as error:
+                await self.tell(name, f"no process could be started ({error.strerror})")
+                continue
             self.running[f"{name} {number}"] = process
             self.send(process, told(name, target, self.spec, self.spec.work / "sinks" / f"{name}-{number}"))
 
@@ -56,19 +60,23 @@ class Sinks:
                 self.send(process, event)
 
     async def finish(self, status: str) -> None:
-        """Tell how the run ended, and wait, within bounds, until it is written."""
-        for name, process in list(self.running.items()):
-            assert process.stdin is not None
-            self.send(process, {"kind": "end", "status": status})
-            with contextlib.suppress(OSError, RuntimeError):
-                process.stdin.write_eof()
-            try:
-                code = await asyncio.wait_for(process.wait(), FINISH_WITHIN)
-            except TimeoutError:
-                await self.give_up(name, f"it did not end within {FINISH_WITHIN:g} s")
-            else:
-                if code:
-                    await self.give_up(name)
+        """Tell how the run ended, and wait, within bounds, until all have written it."""
+        await asyncio.gather(
+            *(self.end_of(name, process, status) for name, process in [*self.running.items()])
+        )
+
+    async def end_of(self, name: str, process: asyncio.subprocess.Process, status: str) -> None:
+        assert process.stdin is not None
+        self.send(process, {"kind": "end", "status": status})
+        with contextlib.suppress(OSError, RuntimeError):
+            process.stdin.write_eof()
+        try:
+            code = await asyncio.wait_for(process.wait(), FINISH_WITHIN)
+        except TimeoutError:
+            await self.give_up(name, f"it did not end within {FINISH_WITHIN:g} s")
+        else:
+            if code:
+                await self.give_up(name)
 
     async def give_up(self, name: str, why: str = "") -> None:
         """Tell of a sink that failed, by what it said last if it said anything."""
@@ -76,9 +84,13 @@ class Sinks:
         kill(process)
         assert process.stdout is not None
         said = await process.stdout.read()
+        await process.wait()
         with contextlib.suppress(ValueError):
             why = why or json.loads(said)["failed"]
-        text = f"the train sink {name.split()[0]} is left out from here on: {why or 'its process died'}"
+        await self.tell(name.split()[0], why or "its process died")
+
+    async def tell(self, name: str, why: str) -> None:
+        text = f"the train sink {name} is left out from here on: {why}"
         await self.on_event({"kind": "log", "level": "warning", "text": text})
 
     def end(self) -> None:

@@ -1,5 +1,6 @@
 """Figures to MLflow: `mlflow` or `mlflow=URI`. Needs mlflow or mlflow-skinny; the URI is that of the tracking
-server or a file:// folder. Credentials are MLflow's own variables (MLFLOW_TRACKING_USERNAME, …)."""
+server or of a database such as sqlite:///FILE. Credentials are MLflow's own variables (MLFLOW_TRACKING_USERNAME,
+…)."""
 
 from __future__ import annotations
 

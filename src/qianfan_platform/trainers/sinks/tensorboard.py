@@ -47,10 +47,15 @@ class Curves:
     def write(self, message: bytes) -> None:
         if self.file is None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            name = f"events.out.tfevents.{time.time_ns() // 1000:020d}.qianfan.{os.getpid()}"
+            name = f"events.out.tfevents.{self.moment():020d}.qianfan.{os.getpid()}"
             self.file = (self.folder / name).open("wb", buffering=0)
             self.file.write(record(field(3, b"brain.Event:2") + field(1, time.time())))
         self.file.write(record(message))
+
+    def moment(self) -> int:
+        """Microseconds, after those of the files that are there: they are read in this order, and clocks are set."""
+        before = [file.name.split(".")[3] for file in self.folder.glob("events.out.tfevents.*")]
+        return max([time.time_ns() // 1000, *(int(one) + 1 for one in before if one.isdigit())])
 
     def close(self) -> None:
         if self.file is not None:
