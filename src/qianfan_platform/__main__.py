@@ -28,6 +28,7 @@ from .engines import survivors
 from .files.stores import StoresInvalid
 from .platform import Settings
 from .store import DatabaseFailed
+from .web import access
 from .web.exchange import TOTAL_S
 from .web.keeper import BODY_IDLE_S, HEAD_S, MOST, STALL_S, Keeper
 
@@ -37,14 +38,19 @@ USAGE_ERROR, CANNOT_START = 2, 1
 KEEP_ALIVE_S = 75  # longer than clients keep an idle connection, so that they close it, not we
 
 
+class _Lines(logging.Formatter):
+    """What happens with its time and level in front; requests as the bare JSON lines that they are."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return record.getMessage() if record.name == access.log.name else super().format(record)
+
+
 def main() -> int:
     """Parse, check the address, serve until a signal."""
     settings, print_env, end_with_stdin = _settings(sys.argv[1:])
-    logging.basicConfig(
-        level=os.environ.get("QIANFAN_LOG_LEVEL", "INFO").upper(),
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(_Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=os.environ.get("QIANFAN_LOG_LEVEL", "INFO").upper(), handlers=[lines])
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if not settings.public and not _is_loopback(settings.host):
         print(

@@ -43,12 +43,9 @@ def runs(
     json: options.JsonObject = False,
 ) -> None:
     """List the runs, newest task first."""
-    from qianfan.contract.enums import TrainMode
     from qianfan.resources import FineTune
 
-    modes = [one.value for one in TrainMode]
-    if mode is not None and mode not in modes:
-        raise typer.BadParameter(f"--mode is one of {', '.join(modes)}")
+    options.check_mode(mode)
     jobs = FineTune.V2.job_list(mode, max_keys=limit)["result"]["jobList"]
     rows = [row for job in jobs for row in _runs_of(job["jobId"])]
     if json:

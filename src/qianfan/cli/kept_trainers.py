@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
 from . import options
 from .output import emit, show_table
+
+MOST_SHOWN: Final = 120  # characters of an error
 
 
 def add_to(nouns: typer.Typer) -> None:
@@ -32,9 +34,9 @@ def trainers(json: options.JsonObject = False) -> None:
                 row["train_type"],
                 row["status"],
                 "yes" if row["running"] else "",
-                row["job_id"] or "",
+                _run_of(row) or "",
                 row["updated"],
-                row["error"] or "",
+                _short(row["error"] or ""),
             )
             for row in rows
         ],
@@ -57,3 +59,16 @@ def resume(
     result = went_on.output if isinstance(went_on.output, dict) else {}
     plain = {name: value for name, value in result.items() if isinstance(value, (int, str))}
     show_table(("", ""), plain.items())
+
+
+def _run_of(row: dict[str, Any]) -> Any:
+    """What the other commands call the run: V2's task, V1's job."""
+    task = str(row["task_id"] or "")
+    return task if task.startswith("task-") else row["job_id"]
+
+
+def _short(error: str) -> str:
+    """The first line of an error; --json has it all."""
+    first, *rest = error.split("\n")
+    first = first.rstrip(":") if rest else first
+    return first if len(first) <= MOST_SHOWN else f"{first[: MOST_SHOWN - 1]}…"

@@ -53,6 +53,15 @@ def given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def check_mode(mode: str | None) -> None:
+    """Refuse a mode of training that there is not. Raises BadParameter."""
+    from qianfan.contract.enums import TrainMode
+
+    modes = [one.value for one in TrainMode]
+    if mode is not None and mode not in modes:
+        raise typer.BadParameter(f"--mode is one of {', '.join(modes)}")
+
+
 def text_of(words: list[str] | None, what: str) -> str:
     """The arguments as one text, `-` being standard input; without arguments, what is piped in.
 

@@ -12,7 +12,7 @@ from .output import emit, note, show_table
 
 TRAINERS: Final = {"SFT": "LLMFinetune", "PostPretrain": "PostPreTrain", "DPO": "DPO"}
 HYPER: Final = "Hyper-parameters"
-SHOWN: Final = ("model_id", "model_version_id", "service_id", "service_endpoint")
+SERVED: Final = ("service_id", "service_endpoint")
 
 
 def add_to(nouns: typer.Typer) -> None:
@@ -127,7 +127,11 @@ def run(
     )
     trained.run(show_progress=False if json else None)
     made = trained.output if isinstance(trained.output, dict) else {}
-    told = {"run": _run_of(made), **{key: made[key] for key in SHOWN if made.get(key) is not None}}
+    told = {
+        "run": _run_of(made),
+        **_model_of(made),
+        **options.given(**{key: made.get(key) for key in SERVED}),
+    }
     if json:
         emit(told)
         return
@@ -140,9 +144,24 @@ def run(
 
 
 def _run_of(made: dict[str, Any]) -> Any:
-    """The run among the ids of a training: V2 calls it a task, and what holds it a job; V1 the other way round."""
-    task = str(made.get("task_id", ""))
-    return task if task.startswith("task-") else made.get("job_id")
+    """The run among the ids of a training, as the other commands list it: its `task-…` where it has one."""
+    from qianfan.model.runs import Run
+
+    return Run(made["task_id"], made["job_id"]).public_id()
+
+
+def _model_of(made: dict[str, Any]) -> dict[str, Any]:
+    """The model and its version, as the other commands list them: `am-…` and `amv-…` where they have those."""
+    from qianfan.resources import Model
+
+    version = made.get("model_version_id")
+    if version is None:
+        return {}
+    found = Model.detail(version)["result"]
+    return {
+        "model_id": found.get("modelIdStr") or made.get("model_id"),
+        "model_version_id": found.get("modelVersionIdStr") or version,
+    }
 
 
 def _train_type(model: str | None, further: str | None) -> str | None:

@@ -34,6 +34,7 @@ def models(
     from qianfan.errors import InvalidArgumentError
     from qianfan.resources import FineTune
 
+    options.check_mode(mode)
     found = FineTune.V2.supported_models()["result"]
     if name is not None:
         known = [row["model"] for row in found]

@@ -80,7 +80,7 @@ TASK_NAME_TAKEN = _row(510201, "ResourceConflict", 409, "a task of this name exi
 TASK_NOT_FOUND = _row(510202, "NoSuchResource", 404, "no such task", "check the task id", "请检查任务 ID")  # fmt: skip
 RUN_NOT_FOUND = _row(510301, "NoSuchResource", 404, "no such run", "check the ids of task and run", "请检查任务与运行 ID")  # fmt: skip
 RUN_STATE = _row(510302, "WrongState", 409, "the run's status does not allow this", "look at the run's status", "运行状态不允许该操作")  # fmt: skip
-BAD_TRAIN_CONFIG = _row(510401, "InappropriateJSON", 400, "the training configuration cannot be used", "see the message", "训练参数不可用，详见提示")  # fmt: skip
+BAD_TRAIN_CONFIG = _row(510401, "InappropriateJSON", 400, "the training configuration cannot be used", "`qianfan finetune models` lists what can be trained, and with which values", "训练参数不可用；`qianfan finetune models` 列出可训练的模型与取值")  # fmt: skip
 NO_INCREMENT = _row(510404, "InappropriateJSON", 400, "the run cannot be trained further", "start from the base model", "该运行不支持增量训练")  # fmt: skip
 
 ROWS: Final[dict[int, ErrorRow]] = {

@@ -311,7 +311,7 @@ def _known_keys(turn: Mapping[str, Any], known: Sequence[str], place: str) -> No
     if unknown and {"chosen", "rejected"} <= {*unknown}:
         raise _Bad(
             "the turn has chosen and rejected answers",
-            "use the template PromptChosenRejected, or write the better one as response",
+            "train it by DPO (template PromptChosenRejected), or write the better one as response",
             place,
         )
     if unknown:

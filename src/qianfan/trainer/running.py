@@ -212,7 +212,9 @@ class PipelineTrainer(Trainer):
         """After Ctrl-C: nobody waits here any more, but the platform may go on."""
         train = next((one for one in self.actions.values() if isinstance(one, TrainAction)), None)
         if train is not None and train._is_unended():
+            shell = "" if get_config().DISABLE_CACHE else f"; `qianfan finetune resume {self.id}` waits, too"
             logger.warning(
-                "training run %s goes on on the platform: trainer.resume() waits for it, trainer.stop() stops it",
+                "training run %s goes on on the platform: trainer.resume() waits for it, trainer.stop() stops it%s",
                 train.run,
+                shell,
             )

@@ -159,7 +159,8 @@ class TrainAction(Step):
         if status is not TrainStatus.Finish:
             raise TrainingFailed(
                 f"training run {run} failed{runs.why(detail)}",
-                advice="see trainer.get_log(); after a fix, trainer.resume() goes on from the last checkpoint",
+                advice=f"see trainer.get_log() or `qianfan finetune log {run.run_id}`; "
+                "after a fix, trainer.resume() goes on from the last checkpoint",
             )
         return {**input, "task_id": run.task_id, "job_id": run.job_id, **runs.findings(detail)}
 

@@ -194,7 +194,7 @@ async def _answers(model: Path, context: int) -> list[dict[str, Any]]:
 
 
 async def _answer(engine: LlamaCppEngine, messages: Sequence[dict[str, str]]) -> dict[str, Any]:
-    prompt = await engine.tokenize(await engine.render(messages), prompt=True)
+    prompt = await engine.prompt(messages)
     answer = await engine.complete(prompt, SAID)
     logprobs = await engine.logprobs(prompt, answer)
     return {"messages": list(messages), "prompt_ids": prompt, "answer_ids": answer, "logprobs": logprobs}

@@ -115,8 +115,7 @@ async def _same_prompt(engine: LlamaCppEngine, case: dict[str, Any], figures: di
     """The engine's template and tokenizer make the trainer's tokens of a prompt. Raises NotTheSame."""
     if not has_template(case):
         return
-    rendered = await engine.render(case["messages"])
-    ours, theirs = list(case["prompt_ids"]), await engine.tokenize(rendered, prompt=True)
+    ours, theirs = list(case["prompt_ids"]), await engine.prompt(case["messages"])
     if ours == theirs:
         return
     both = zip(ours, theirs, strict=False)

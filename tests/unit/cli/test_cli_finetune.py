@@ -50,9 +50,10 @@ def test_runs_are_listed_and_shown(platform: StubPlatform) -> None:
     for text in ("3 of 10", "1.2500", "training", "4 s"):
         assert text in told
     assert json.loads(said("show", RUN, "--json"))["progressDetail"]["step"] == 3
-    wrong = CliRunner().invoke(app, ["finetune", "list", "--mode", "Magic"])
-    assert wrong.exit_code == 2
-    assert "SFT, PostPretrain, DPO" in wrong.stderr
+    for command in ("list", "models"):
+        wrong = CliRunner().invoke(app, ["finetune", command, "--mode", "Magic"])
+        assert wrong.exit_code == 2
+        assert "SFT, PostPretrain, DPO" in wrong.stderr
 
 
 def test_a_run_that_waits_shows_its_place_and_what_it_will_learn_with(platform: StubPlatform) -> None:
@@ -104,7 +105,7 @@ def test_a_run_is_stopped_and_deleted(platform: StubPlatform) -> None:
 
 def test_a_trainer_that_is_kept_here_is_gone_on_with(platform: StubPlatform) -> None:
     """What failed is listed with its reason, and finished from there."""
-    platform.run_words, platform.reason = ["RUNNING", "FAIL"], "no memory"
+    platform.run_words, platform.reason = ["RUNNING", "FAIL"], "no memory:\nsample 1\nsample 2"
     trainer = LLMFinetune("ERNIE-Bot-turbo-0725", Dataset(id=1))
     with pytest.raises(TrainingFailed):
         trainer.run()
@@ -112,6 +113,7 @@ def test_a_trainer_that_is_kept_here_is_gone_on_with(platform: StubPlatform) -> 
     (row,) = json.loads(said("trainers", "--json"))["trainers"]
     assert (row["id"], row["running"], row["status"]) == (trainer.id, False, "TrainFailed")
     platform.run_words = ["FAIL"]  # until another run is made
+    assert len(said("trainers").splitlines()) == 2
     assert json.loads(said("resume", trainer.id, "--json"))["status"] == "ModelPublished"
     assert "601" in said("resume", trainer.id)
     assert CliRunner().invoke(app, ["finetune", "resume", "none"]).exit_code != 0

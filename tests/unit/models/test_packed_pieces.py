@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from small_models import BEFORE, WORDS, build, take_pieces
 
 from qianfan_platform.engines.llamacpp import foreign, header, pack
+from qianfan_platform.engines.llamacpp.control import Control
 from qianfan_platform.engines.llamacpp.engine import LlamaCppEngine
 from qianfan_platform.engines.llamacpp.tensors import PackFailed
 from qianfan_platform.engines.protocol import EngineSpec
@@ -23,8 +24,8 @@ WRITTEN = st.lists(st.sampled_from([*WORDS.split(), " ", "  ", "</s>", "<s>", "[
 
 
 @pytest.fixture(scope="module", params=BEFORE)
-def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """(tokens of the engine, tokens of the tokenizer) of a text, for each way of writing the first space."""
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """(what runs coroutines, the engine, the tokenizer), for each way of writing the first space."""
     folder = build(tmp_path_factory.mktemp("pieces") / "hf", "llama")
     take_pieces(folder, request.param)
     pack.model_to_gguf(folder, folder / "m.gguf", dtype="f32")
@@ -32,19 +33,38 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     with asyncio.Runner() as runner:
         spec = EngineSpec("llamacpp", folder / "m.gguf", context=256, parallel=1, threads=1)
         engine = runner.run(LlamaCppEngine.start(spec))
-        yield lambda text: (
-            runner.run(engine.tokenize(text)),
-            theirs.encode(text, add_special_tokens=False).ids,
-        )
+        yield runner.run, engine, theirs
         runner.run(engine.close())
 
 
 @given(words=WRITTEN)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_the_engine_cuts_texts_into_the_same_pieces(both: Any, words: list[str]) -> None:
+def test_the_engine_cuts_texts_into_the_same_pieces(running: Any, words: list[str]) -> None:
     """After a start token, as every conversation is: spaces, bytes of what has no piece, the order of merges."""
-    ours, theirs = both("<s>" + "".join(words))
-    assert ours == theirs
+    run, engine, tokenizer = running
+    text = "<s>" + "".join(words)
+    assert run(engine.tokenize(text)) == tokenizer.encode(text, add_special_tokens=False).ids
+
+
+@given(words=WRITTEN)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_prompt_that_is_cut_at_its_control_tokens_is_the_same_prompt(
+    running: Any, words: list[str]
+) -> None:
+    """Token by token, where a text holds no name of one; where it does, it makes none."""
+    run, engine, _ = running
+    control = engine._control
+    plain = [word for word in words if word not in control.ids]
+    turns = [
+        [{"role": "system", "content": "Be kind."}, {"role": "user", "content": f"heart {''.join(texts)}"}]
+        for texts in (plain, words)
+    ]
+    named = Control({**control.ids, "heart": -1})  # a harmless name, for which the prompt is cut all the same
+    usual = run(engine.prompt(turns[0]))
+    assert run(named.prompt(turns[0], engine._http)) == usual
+    special = set(control.ids.values())
+    assert special
+    assert [n for n in run(engine.prompt(turns[1])) if n in special] == [n for n in usual if n in special]
 
 
 def test_a_way_of_writing_spaces_that_llama_cpp_has_no_name_for_is_refused(tmp_path: Path) -> None:

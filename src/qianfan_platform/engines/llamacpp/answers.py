@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import orjson
 
+from qianfan_platform.engines.llamacpp.control import Control, as_text
 from qianfan_platform.engines.llamacpp.grammar import grammar
 from qianfan_platform.engines.llamacpp.http import Upstream
 from qianfan_platform.engines.protocol import Delta, EngineFailed, Message, Sampling
@@ -16,11 +17,17 @@ Finish = Literal["stop", "length"]
 
 
 def answer(
-    http: Upstream, messages: Sequence[Message], sampling: Sampling, lora: Mapping[str, Any], *, lenient: bool
+    http: Upstream,
+    messages: Sequence[Message],
+    sampling: Sampling,
+    lora: Mapping[str, Any],
+    control: Control,
+    *,
+    lenient: bool,
 ) -> AsyncGenerator[Delta, None]:
     """Pieces of an answer; empty ones are signs of life. Messages hold texts only. lenient: see `grammar`."""
-    if sampling.json_schema is None and sampling.min_tokens:
-        return _at_least(http, messages, sampling, lora, sampling.min_tokens)
+    if (sampling.json_schema is None and sampling.min_tokens) or control.named(messages):
+        return _of_tokens(http, messages, sampling, lora, control, lenient)
     return _answer(http, messages, sampling, lora, lenient)
 
 
@@ -63,26 +70,31 @@ async def _answer(
     yield Delta("", finish, usage.get("prompt_tokens"), usage.get("completion_tokens"))
 
 
-async def _at_least(
-    http: Upstream, messages: Sequence[Message], sampling: Sampling, lora: Mapping[str, Any], least: int
+async def _of_tokens(
+    http: Upstream,
+    messages: Sequence[Message],
+    sampling: Sampling,
+    lora: Mapping[str, Any],
+    control: Control,
+    lenient: bool,
 ) -> AsyncGenerator[Delta, None]:
-    """An answer of at least so many tokens: first without an end, from there on as any other."""
-    prompt = (await http.post("apply-template", {"messages": messages}))["prompt"]
-    ids = (await http.post("tokenize", {"content": prompt, "add_special": True, "parse_special": True}))[
-        "tokens"
-    ]
+    """The same from a prompt in tokens. With `min_tokens` first without an end, from there on as any other."""
     most = sampling.max_tokens
-    least = least if most is None else min(least, most)
+    rounds: list[dict[str, Any]] = []
     common = {"stream": True, "return_progress": True, **_sampling(sampling), **lora}
+    if sampling.json_schema is not None:
+        common["grammar"] = grammar(sampling.json_schema, lenient=lenient)
+    elif sampling.min_tokens:
+        least = sampling.min_tokens if most is None else min(sampling.min_tokens, most)
+        rounds.append({"n_predict": least, "ignore_eos": True})
+        most = None if most is None else most - least
+    if most is None or most > 0 or not rounds:
+        rounds.append({"n_predict": most, "stop": list(sampling.stop) or None})
+    ids = await control.prompt(messages, http)
     made, said = 0, ""
     finish: Finish = "length"
-    rounds: list[dict[str, Any]] = [{"n_predict": least, "ignore_eos": True}]
-    if most is None or most > least:
-        rounds.append(
-            {"n_predict": None if most is None else most - least, "stop": list(sampling.stop) or None}
-        )
     for limits in rounds:
-        prompt = [*ids, said] if said else ids
+        prompt = [*ids, *await as_text(said, http)] if said else ids
         body = _without_none({"prompt": prompt, **common, **limits})
         async with aclosing(http.events("completion", body, last="stop")) as events:
             async for event in events:
@@ -92,6 +104,8 @@ async def _at_least(
                     made += event["tokens_predicted"]
                     finish = "length" if event.get("stop_type") == "limit" else "stop"
                 yield Delta(text, prompt_tokens=len(ids))
+    if sampling.json_schema is not None and finish == "stop" and not sampling.stop:
+        _check(said)
     yield Delta("", finish, len(ids), made)
 
 

@@ -6,16 +6,17 @@ import asyncio
 import math
 import os
 import secrets
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from qianfan_platform.engines.calling import calling
 from qianfan_platform.engines.child import Child, InChild, Pulse
 from qianfan_platform.engines.http import ConnectionLost
 from qianfan_platform.engines.llamacpp.answers import answer
+from qianfan_platform.engines.llamacpp.control import Control
 from qianfan_platform.engines.llamacpp.http import Upstream
 from qianfan_platform.engines.llamacpp.server import Launch, Use
 from qianfan_platform.engines.protocol import (
@@ -41,6 +42,8 @@ SAMPLE_TOKENS = 4
 HEARD_S = 1.0  # a server that said something so lately need not be asked whether it lives
 
 
+T = TypeVar("T")
+
 MODULE = "qianfan_platform.engines.llamacpp.server"
 
 
@@ -57,6 +60,7 @@ class LlamaCppEngine(InChild, Refusing):
         self._child = child
         self._model = spec.model.name if spec.model else ""
         self._http = upstream
+        self._control = Control({})
         self._adapters = {adapter.name: number for number, adapter in enumerate(spec.adapters)}
         # First come, first served; what is inside waits for one answer at most, so long silence there means hung.
         self._slots = asyncio.Semaphore(spec.places)
@@ -80,6 +84,7 @@ class LlamaCppEngine(InChild, Refusing):
             Upstream(int(child.said["port"]), launch.api_key, idle_s=float(spec.options.get("idle_s", 120))),
         )
         try:
+            engine._control = await child.starting(Control.of(child.said["control"], engine._http))
             if spec.adapters:
                 await child.starting(engine._check_adapters())  # tokens come out in this, too
             else:
@@ -130,7 +135,8 @@ class LlamaCppEngine(InChild, Refusing):
         async with self._slots:
             self._must_live()
             try:
-                async with aclosing(answer(self._http, messages, sampling, lora, lenient=lenient)) as pieces:
+                asked = answer(self._http, messages, sampling, lora, self._control, lenient=lenient)
+                async with aclosing(asked) as pieces:
                     async for delta in pieces:
                         self._pulse.beat()
                         if delta.text or delta.finish_reason:
@@ -169,11 +175,9 @@ class LlamaCppEngine(InChild, Refusing):
         """Tokens of a text, without any template; names of special tokens are plain text."""
         return len(await self.tokenize(text, special=False))
 
-    async def tokenize(self, text: str, *, special: bool = True, prompt: bool = False) -> list[int]:
-        """Token ids of a text. `special`: names of special tokens count as those tokens.
-
-        prompt: with what stands before a rendered prompt when it is answered, where the vocabulary adds a start."""
-        body = {"content": text, "add_special": prompt, "parse_special": special}
+    async def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+        """Token ids of a text. `special`: names of special tokens count as those tokens."""
+        body = {"content": text, "add_special": False, "parse_special": special}
         return list((await self._ask("tokenize", body))["tokens"])
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
@@ -183,6 +187,10 @@ class LlamaCppEngine(InChild, Refusing):
     async def render(self, messages: Sequence[Message]) -> str:
         """The prompt that the chat template makes of a conversation, up to where the answer begins."""
         return str((await self._ask("apply-template", {"messages": [dict(m) for m in messages]}))["prompt"])
+
+    async def prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of what is asked with a conversation of texts; names of control tokens in them are text."""
+        return await self._in_slot(lambda: self._control.prompt(messages, self._http))
 
     async def complete(
         self, prompt_ids: Sequence[int], max_tokens: int, *, adapter: str | None = None
@@ -329,10 +337,13 @@ class LlamaCppEngine(InChild, Refusing):
         return [row["logprob"] for row in seen.get("top_logprobs") or ()]
 
     async def _ask(self, path: str, body: dict[str, Any]) -> Any:
+        return await self._in_slot(lambda: self._http.post(path, body))
+
+    async def _in_slot(self, ask: Callable[[], Awaitable[T]]) -> T:
         async with self._slots:
             self._must_live()
             try:
-                answer = await self._http.post(path, body)
+                answer = await ask()
             except EngineFailed as problem:
                 raise await self._explained(problem) from problem
             self._pulse.beat()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -26,9 +27,9 @@ class NotGguf(ValueError):
 
 @dataclass(frozen=True)
 class Header:
-    """`fields`: scalars and strings by key; arrays are their length. `tensors`: shape by name, rows first.
+    """`fields`: scalars and strings by key; of arrays the length, or the list where it was asked for.
 
-    `places`: (type, offset from `data`) of each tensor; `data`: where in the file the tensors begin."""
+    `tensors`: shape by name, rows first. `places`: (type, offset from `data`) of each tensor; `data`: where in the file the tensors begin."""
 
     fields: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -49,8 +50,8 @@ class Header:
         return int(self.hparam("context_length", 0))
 
 
-def read(path: Path) -> Header:
-    """The head of the file. Raises NotGguf."""
+def read(path: Path, *, lists: Collection[str] = ()) -> Header:
+    """The head of the file. lists: keys of arrays that are read whole. Raises NotGguf."""
     size = path.stat().st_size
     with path.open("rb") as file:
         if file.read(4) != MAGIC:
@@ -63,7 +64,7 @@ def read(path: Path) -> Header:
                 raise NotGguf(
                     f"{path.name} claims {pairs} fields and {tensors} tensors: no model has so many"
                 )
-            fields = dict(_pair(file, size) for _ in range(pairs))
+            fields = dict(_pair(file, size, lists) for _ in range(pairs))
             rows = [_tensor(file, size) for _ in range(tensors)]
         except (struct.error, UnicodeDecodeError, KeyError, OverflowError) as problem:
             raise NotGguf(f"{path.name} is damaged or cut short: its head cannot be read") from problem
@@ -77,12 +78,12 @@ def read(path: Path) -> Header:
     return Header(fields, shapes, {name: (kind, at) for name, _, kind, at in rows}, data)
 
 
-def _pair(file: BinaryIO, size: int) -> tuple[str, Any]:
+def _pair(file: BinaryIO, size: int, lists: Collection[str]) -> tuple[str, Any]:
     key = _string(file, size)
-    return key, _value(file, size, _one(file, "I"))
+    return key, _value(file, size, _one(file, "I"), whole=key in lists)
 
 
-def _value(file: BinaryIO, size: int, kind: int) -> Any:
+def _value(file: BinaryIO, size: int, kind: int, *, whole: bool) -> Any:
     if kind == STRING:
         return _string(file, size)
     if kind != ARRAY:
@@ -90,6 +91,8 @@ def _value(file: BinaryIO, size: int, kind: int) -> Any:
     inner, count = struct.unpack("<IQ", file.read(12))
     if count > min(size, MOST_ITEMS):
         raise OverflowError
+    if whole:
+        return _list(file, size, inner, count)
     if inner in PLAIN:
         file.seek(struct.calcsize("<" + PLAIN[inner]) * count, os.SEEK_CUR)
     elif inner == STRING:
@@ -101,6 +104,19 @@ def _value(file: BinaryIO, size: int, kind: int) -> Any:
     else:
         raise KeyError(inner)
     return count
+
+
+def _list(file: BinaryIO, size: int, kind: int, count: int) -> list[Any]:
+    if kind != STRING:
+        form = f"<{count}{PLAIN[kind]}"
+        return list(struct.unpack(form, file.read(struct.calcsize(form))))
+    found, length_of = [], struct.Struct("<Q").unpack
+    for _ in range(count):
+        (length,) = length_of(file.read(8))
+        if length > size:
+            raise OverflowError
+        found.append(file.read(length).decode(errors="replace"))  # a token may be half of a letter
+    return found
 
 
 def _tensor(file: BinaryIO, size: int) -> tuple[str, tuple[int, ...], int, int]:

@@ -3,7 +3,7 @@
     python -m qianfan_platform.engines.llamacpp.server
 
 It reads one JSON line from stdin (the fields of `Launch`), loads the model, prints one JSON line
-`{"port": …}` and answers until stdin closes. The parent holds the other end of stdin, so the child ends
+`{"port": …, "control": {…}}` (see `control.candidates`) and answers until stdin closes. The parent holds the other end of stdin, so the child ends
 with it, however the parent ends.
 """
 
@@ -17,8 +17,10 @@ import signal
 import sys
 import threading
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Literal
 
+from qianfan_platform.engines.llamacpp.control import candidates
 from qianfan_platform.engines.orphans import die_with_parent
 
 Use = Literal["answers", "embeddings", "reranker"]
@@ -53,6 +55,7 @@ def main() -> None:
     end_with_stdin()
     try:
         server = serve(launch)
+        named = candidates(Path(launch.model)) if launch.use == "answers" else {}
     except Exception as problem:
         print(
             f"llama.cpp could not load {os.path.basename(launch.model)}: {problem}",
@@ -61,7 +64,7 @@ def main() -> None:
         )
         os._exit(1)
     port = int(server.listening_address.rsplit(":", 1)[1])
-    print(json.dumps({"port": port}), file=report, flush=True)
+    print(json.dumps({"port": port, "control": named}), file=report, flush=True)
     threading.Event().wait()  # the library's threads serve
 
 
