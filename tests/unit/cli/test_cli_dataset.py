@@ -265,7 +265,7 @@ def test_what_cannot_be_written_is_named_and_leaves_nothing(tmp_path: Path) -> N
         dataset_files.write(tmp_path / "x.jsonl", rows_())
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError, match="folder"):
-        dataset_files.write_bytes(tmp_path / "folder", b"x")
+        dataset_files.write_bytes(tmp_path / "folder", io.BytesIO(b"x"))
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
