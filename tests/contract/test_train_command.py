@@ -28,7 +28,11 @@ def test_one_command_trains_publishes_and_deploys(qianfan: Command, tmp_path: Pa
         "--method", "LoRA", "--held-out", "0", "--set", "lora_rank=8", "--deploy", "said",
     )  # fmt: skip
     assert made["service_endpoint"].endswith("_said")
-    assert [made[key].split("-")[0] for key in ("run", "model_id", "model_version_id")] == ["task", "am", "amv"]
+    assert [made[key].split("-")[0] for key in ("run", "model_id", "model_version_id")] == [
+        "task",
+        "am",
+        "amv",
+    ]
     learnt = qianfan.json("finetune", "show", made["run"])["progressDetail"]["hyperParameters"]
     assert {name: learnt[name] for name in ("epoch", "batchSize", "loraRank", "loggingSteps")} == {
         "epoch": 1,

@@ -153,7 +153,7 @@ def wait(run: Name, json: options.JsonObject = False) -> None:
 
     waited = _run(_known(run))
     with live.telling("training", False if json else None) as told:
-        status, detail = waited.wait(told)
+        status, detail = waited.wait(told, **options.PATIENT)
     if json:
         emit(dict(detail["result"]))
     if status is not TrainStatus.Finish:
@@ -301,7 +301,7 @@ def _pages(name: str) -> Iterator[dict[str, Any]]:
     run, after = _run(name), 0
     while True:
         page: dict[str, Any] = {}
-        for page in run.pages(after):
+        for page in run.pages(after, **options.PATIENT):
             after = page.get("next", after)
             yield page
         if run_status(page.get("runStatus", "")) is not TrainStatus.Running:

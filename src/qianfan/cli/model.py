@@ -100,7 +100,8 @@ def show(
         return
     print(f"{model['modelName']}  {model['modelIdStr']}")
     columns = ("modelVersionIdStr", "version", "state", "sourceType", "algorithm", "createTime")
-    show_table(columns, [[row.get(name) for name in columns] for row in model["modelVersionList"]])
+    names = ("id", "version", "state", "source", "base", "made")
+    show_table(names, [[row.get(name) for name in columns] for row in model["modelVersionList"]])
     if model["source"] != "PlatformPreset":
         guard = Model.V2.describe_model_gate(model["modelIdStr"])["result"]["gate"]
         if guard:
@@ -206,7 +207,7 @@ def import_weights(
     model = Model.V2.create_custom_model_set(name)["result"]["modelSetId"]
     try:
         made = Model.V2.create_custom_model(model, "Import", import_meta=meta)["result"]["modelId"]
-    except Exception:
+    except BaseException:
         Model.V2.delete_model_set(model)  # nothing came of it
         raise
     _finish(made, timeout, json)
@@ -238,7 +239,7 @@ def export(
 
     task = _export_task(version, format, merged, dtype)
     row = _look(
-        lambda: Model.V2.describe_model_export_task(exportTaskId=task)["result"],
+        lambda: Model.V2.describe_model_export_task(exportTaskId=task, **options.PATIENT)["result"],
         lambda found: found["status"] not in ("creating", "running"),
         f"writing {version} as {format}",
         timeout,
@@ -306,7 +307,7 @@ def _finish(version: str, timeout: float, json: bool) -> None:
     from qianfan.resources import Model
 
     found = _look(
-        lambda: Model.detail(version)["result"],
+        lambda: Model.detail(version, **options.PATIENT)["result"],
         lambda row: row["state"] != "Creating",
         f"waiting for {version}",
         timeout,
@@ -324,9 +325,13 @@ def _look(look: Callable[[], Any], done: Callable[[Any], bool], text: str, timeo
     from rich.console import Console
 
     end = time.monotonic() + timeout
-    with Console(stderr=True).status(text):
-        while not done(found := look()):
-            if time.monotonic() > end:
-                raise InternalError(f"{text}: not done after {timeout:g} s; the platform goes on with it")
-            time.sleep((found.get("progressDetail") or {}).get("pollAfter", LOOK_S))
+    try:
+        with Console(stderr=True).status(text):
+            while not done(found := look()):
+                if time.monotonic() > end:
+                    raise InternalError(f"{text}: not done after {timeout:g} s; the platform goes on with it")
+                time.sleep((found.get("progressDetail") or {}).get("pollAfter", LOOK_S))
+    except KeyboardInterrupt:
+        note(f"{text}: the platform goes on with it")
+        raise
     return found

@@ -36,6 +36,8 @@ Json = Annotated[
 JsonObject = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 V2 = Annotated[bool, typer.Option("--v2", help="Speak the V2 (OpenAI-shaped) interface.")]
 Timeout = Annotated[float, typer.Option(help="Seconds; of a stream, between two pieces.", min=0.1)]
+PATIENT: Final[dict[str, Any]] = {"retry_count": 6, "backoff_factor": 1.0}
+"""Of every look of a command that waits: a server that starts again within half a minute is waited for."""
 TIMEOUT_S: Final = 180.0  # a fresh platform fetches its weights before the first answer
 
 

@@ -191,9 +191,13 @@ def _finish(service: int | str, wait: bool, json: bool) -> None:
     from qianfan.resources import Service
 
     told = Service.V2.describe_service(service)["result"]
-    while wait and (told["runStatus"] in BUSY or told["updateStatus"] == "Updating"):
-        time.sleep(float(told["progressDetail"].get("pollAfter", POLL_S)))
-        told = Service.V2.describe_service(service)["result"]
+    try:
+        while wait and (told["runStatus"] in BUSY or told["updateStatus"] == "Updating"):
+            time.sleep(float(told["progressDetail"].get("pollAfter", POLL_S)))
+            told = Service.V2.describe_service(service, **options.PATIENT)["result"]
+    except KeyboardInterrupt:
+        note(f"the platform goes on with it: qianfan service show {service}")
+        raise
     _tell(told, json)
     if wait and told["runStatus"] == "Failed":
         raise InternalError(f"service {told['id']} failed: {told['reason']}")

@@ -89,7 +89,8 @@ def read(id: str | None, file: str | Path | None) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         raise InvalidArgumentError(
-            f"there is no trainer {id or str(file)!r} here", advice="list() shows what is kept"
+            f"there is no trainer {id or str(file)!r} here",
+            advice="list() or `qianfan finetune trainers` shows what is kept",
         ) from None
 
 

@@ -128,11 +128,12 @@ class _Bars(_Picture):
 
     def __init__(self, console: Any) -> None:
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.table import Column
 
         super().__init__(console)
         self._bars = Progress(
             SpinnerColumn(finished_text="✓"),
-            TextColumn("{task.description:<9}", markup=False),
+            TextColumn("{task.description:<9}", markup=False, table_column=Column(min_width=10)),  # whole
             BarColumn(bar_width=24),
             TextColumn("{task.fields[facts]}", markup=False),
             TimeElapsedColumn(),

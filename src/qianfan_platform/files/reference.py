@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import re
 import string
 from collections.abc import AsyncIterator
@@ -13,6 +14,8 @@ from typing import Final, Protocol
 
 from qianfan.contract.errors import CONSOLE_INTERNAL, CONSOLE_PARAMETER, NOT_FOUND, Fault
 from qianfan.contract.ids import LENGTHS, new_id
+
+log = logging.getLogger(__name__)
 
 CHUNK: Final = 1024 * 1024  # bytes
 _LETTERS: Final = string.digits + string.ascii_lowercase
@@ -103,13 +106,15 @@ def too_large(limit: int) -> Fault:
 
 
 def cannot_write(error: OSError, root: Path) -> Fault:
-    """The disk did not take it; says why in words."""
+    """The disk did not take it; says why in words. The folder is told to the log alone."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Fault(
-            CONSOLE_INTERNAL, "the disk of the platform is full; nothing was kept", f"free space under {root}"
-        )
+        log.error("there is no space left under %s", root)
+        full = "the disk of the platform is full; nothing was kept"
+        return Fault(CONSOLE_INTERNAL, full, "ask its operator to free space")
     why = error.strerror or type(error).__name__
-    return Fault(CONSOLE_INTERNAL, f"the platform cannot write files: {why}", f"check the folder {root}")
+    log.error("no file can be written under %s: %s", root, why)
+    advice = "ask its operator to look into the server's log"
+    return Fault(CONSOLE_INTERNAL, f"the platform cannot write files: {why}", advice)
 
 
 def display_name(name: str) -> str:

@@ -14,7 +14,7 @@ After a change of tables: `python -m qianfan_platform.store.revise "what changed
 
 from __future__ import annotations
 
-from .database import DatabaseFailed, Store
+from .database import DatabaseFailed, Store, out_of_space
 from .rows import Base, Json, Row, Status, UtcTime, keep_modified, utc_now
 from .transaction import Tx
 
@@ -28,5 +28,6 @@ __all__ = [
     "Tx",
     "UtcTime",
     "keep_modified",
+    "out_of_space",
     "utc_now",
 ]

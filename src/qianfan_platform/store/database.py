@@ -127,6 +127,12 @@ class Store:
             raise _busy() from None
 
 
+def out_of_space(error: BaseException) -> bool:
+    """True when the database could not write for want of disk space."""
+    said = str(error.orig) if isinstance(error, OperationalError) else ""
+    return "disk is full" in said or "No space left on device" in said  # SQLite's words; PostgreSQL's
+
+
 def printable(address: URL) -> str:
     """The address without user, password and options."""
     return URL.create(

@@ -24,6 +24,7 @@ from qianfan.contract.errors import (
     Fault,
 )
 from qianfan.contract.routes import Family, Route
+from qianfan_platform.store import out_of_space
 from qianfan_platform.web import bodies, idempotency, openapi
 from qianfan_platform.web.asgi import exchange_of
 from qianfan_platform.web.call import Authenticate, Call, Identity, Visit, base_url_of, source_of
@@ -222,7 +223,13 @@ async def _guarded(family: Family, request_id: str, work: Callable[[], Any]) -> 
         return await work()  # type: ignore[no-any-return]
     except Fault as fault:
         return error_response(family, fault, request_id)
-    except Exception:
+    except Exception as error:
+        if out_of_space(error):
+            log.error("request %s: there is no space left for the database", request_id)
+            full = "the disk of the platform is full; nothing was kept"
+            return error_response(
+                family, internal(family, full, "ask its operator to free space"), request_id
+            )
         log.exception("request %s failed unexpectedly", request_id)
         return error_response(family, internal(family), request_id)
 

@@ -131,6 +131,7 @@ def error_response(family: Family, fault: Fault, request_id: str) -> Json:
     return response
 
 
-def internal(family: Family) -> Fault:
+def internal(family: Family, message: str = "", advice: str | None = None) -> Fault:
     """What an unexpected exception is answered with; its own text stays in the log."""
-    return Fault(INTERNAL if family in ("inference", "openai", "token") else CONSOLE_INTERNAL)
+    row = INTERNAL if family in ("inference", "openai", "token") else CONSOLE_INTERNAL
+    return Fault(row, message, advice)

@@ -14,6 +14,7 @@ sys.path.append(str(Path(__file__).parents[1] / "dataset"))
 
 from stub_platform import StubPlatform, pointed_to
 
+from qianfan.cli import options
 from qianfan.cli.main import app
 from qianfan.config import get_config
 from qianfan.dataset import Dataset
@@ -74,6 +75,20 @@ def test_the_log_is_printed_whole_or_while_it_grows(platform: StubPlatform) -> N
     followed = [json.loads(line)["n"] for line in said("log", RUN, "--follow", "--json").splitlines()]
     assert followed == [1, 2, 3]
     assert len(said("log", RUN, "--follow").splitlines()) == 3
+
+
+def test_a_server_that_starts_again_is_waited_for(
+    platform: StubPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits or follows goes on; what only shows tells at once."""
+    monkeypatch.setitem(options.PATIENT, "backoff_factor", 0.0)
+    get_config().CONSOLE_API_RETRY_JITTER = 0.0
+    platform.falters = 3
+    assert len(said("log", RUN, "--follow").splitlines()) == 3
+    platform.falters = 2
+    assert said("wait", RUN).endswith("done\n")
+    platform.falters = 1
+    assert CliRunner().invoke(app, ["finetune", "show", RUN]).exit_code == 1
 
 
 def test_curves_are_drawn(platform: StubPlatform, tmp_path: Path) -> None:

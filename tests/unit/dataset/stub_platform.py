@@ -31,6 +31,7 @@ class StubPlatform:
         self.keeps_logs = True
         self.refuses: set[str] = set()  # routes
         self.import_words = [1, 2]
+        self.falters = 0  # so many answers are of a server in trouble
         self.release_words = [1, 2]
         self.run_words = ["RUNNING", "FINISH"]
         self.v2_words = ["Running", "Done"]
@@ -111,6 +112,9 @@ class StubPlatform:
         body = json.loads(raw or b"{}")
         self.calls.append((name, body))
         handler = getattr(self, "on_" + name.replace("/", "_"), None)
+        if self.falters > 0:
+            self.falters -= 1
+            return 200, {"error_code": 500000, "error_msg": "it starts again", "log_id": "1"}
         if name in self.refuses:
             return 200, {"error_code": 336003, "error_msg": f"{name} is refused", "log_id": "1"}
         if handler is None:

@@ -153,6 +153,7 @@ async def test_a_full_disk_is_told_in_words_and_leaves_no_half_file(
     with pytest.raises(Fault, match="disk of the platform is full") as fault:
         await files.put(b"x" * 100)
     assert "free space" in fault.value.advice
+    assert str(tmp_path) not in fault.value.text
     assert fault.value.__cause__.errno == errno.ENOSPC  # type: ignore[union-attr]
     source = tmp_path.parent / f"{tmp_path.name}-source"
     source.write_bytes(b"x")

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NotRequired
 import orjson
 import pytest
 from annotated_types import Gt
+from sqlalchemy import text
 from typing_extensions import TypedDict
 
 from qianfan.contract import routes
@@ -82,7 +83,7 @@ class Room:
         async def task(call: Call) -> None:
             raise Fault(TASK_NOT_FOUND, "task 7 does not exist")
 
-        @router.v1(routes.DATASET_INFO, write=False)
+        @router.v1(routes.DATASET_INFO)
         async def info(call: Call) -> Any:
             return await failing(call)
 
@@ -91,6 +92,11 @@ class Room:
             return await failing(call)
 
         async def failing(call: Call) -> Any:
+            if call.body.get("crash") == "full":
+                await call.tx.session.execute(text("PRAGMA max_page_count=1"))  # as if the disk ended here
+                await call.tx.session.execute(
+                    text("CREATE TABLE more AS SELECT randomblob(1000000) AS bytes")
+                )
             if call.body.get("crash"):
                 raise RuntimeError(f"the secret is {CANARY}")
             if call.body.get("id") == 1:
@@ -163,6 +169,19 @@ async def test_an_unexpected_exception_leaks_nothing_but_its_request_id(
     assert answer.headers["x-baidu-request-id"] == "req-123"
     crash = next(record for record in caplog.records if record.exc_info)
     assert "req-123" in crash.getMessage()
+
+
+async def test_a_full_disk_is_told_in_a_word(client: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """What the database cannot write is no riddle: neither to the caller nor, in one line, to the operator."""
+    answer = await client.ask(routes.DATASET_INFO.path, {"crash": "full"}, Request_id="req-124")
+    assert answer.json["code"] == 500000
+    assert b"the disk of the platform is full" in answer.raw
+    (line,) = [
+        record
+        for record in caplog.records
+        if "req-124" in record.getMessage() and record.levelname == "ERROR"
+    ]
+    assert not line.exc_info
 
 
 async def test_an_unknown_action_names_those_that_exist(client: Any) -> None:
