@@ -6,6 +6,7 @@ Every text says what happened, to what, and what to do next; none holds a key, a
 from __future__ import annotations
 
 import os
+import re
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -26,6 +27,9 @@ def _spoken() -> str:
         return _language
     locale = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
     return "zh" if locale.startswith("zh") else "en"
+
+
+_ADVICE = re.compile(r"\. ([a-z][^\n]*)$")
 
 
 class QianfanError(Exception):
@@ -56,7 +60,7 @@ class QianfanError(Exception):
         self.req_id = req_id
         self.status_code = status_code
         self.cause = cause
-        self.advice = advice or (row.advice if row else "")
+        self.advice = advice or _said_in(self.error_msg) or (row.advice if row else "")
         self.advice_zh = advice_zh or (row.advice_zh if row else "")
         self.text = ""
         self.retry_after_s: float | None = None  # the server asked to wait so long
@@ -72,6 +76,14 @@ class QianfanError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _said_in(text: str) -> str:
+    """The advice with which a text of our platform ends ("run 7 does not exist. check the id"); "" when it has none.
+
+    The cloud's texts have none: a sentence that begins small is ours."""
+    found = _ADVICE.search(text)
+    return found[1] if found else ""
 
 
 def _with_advice(message: str, advice: str) -> str:

@@ -51,6 +51,16 @@ def test_an_error_carries_what_is_known() -> None:
     assert by_word.advice == error.advice
 
 
+def test_advice_that_the_platform_gave_is_not_followed_by_another() -> None:
+    """The general advice of a code is for texts that have none, such as the cloud's."""
+    told = APIError(500001, "run 7 does not exist. look at `qianfan finetune list`", "1")
+    assert str(told).endswith("msg: run 7 does not exist. look at `qianfan finetune list`")
+    assert told.advice == "look at `qianfan finetune list`"
+    terse = APIError(17, "Open api daily request limit reached", "1")
+    assert terse.advice in str(terse)
+    assert "wait until tomorrow" in terse.advice
+
+
 def test_the_text_speaks_the_language_that_is_set() -> None:
     """`QIANFAN_LANG`, also as an attribute; both pieces of advice stay readable."""
     Config({"LANG": "zh_CN.UTF-8"})

@@ -63,7 +63,9 @@ def test_each_event_is_handed_over_as_it_arrives(server: Loopback, is_async: boo
             times.append(time.monotonic() - started)
     assert len(times) == 5
     for number, at in enumerate(times):
-        assert 0.1 * number - 0.02 < at < 0.1 * number + 0.09, times
+        assert 0.1 * number - 0.02 < at < 0.1 * number + 0.3, (
+            times
+        )  # one that waits for all gives the first after 0.4 s
 
 
 def test_hanging_up_is_noticed_by_the_server(server: Loopback) -> None:
