@@ -7,6 +7,7 @@ transaction's advisory lock): it has happened, or it has not. Those who come sec
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ async def _use_wal(engine: AsyncEngine) -> None:
                 driver = await connection.get_raw_connection()
                 await driver.driver_connection.execute_fetchall("PRAGMA journal_mode=WAL")  # type: ignore[union-attr]
             return
-        except OperationalError as error:
+        except (OperationalError, sqlite3.OperationalError) as error:  # the driver's own, asked past SQLAlchemy
             if "locked" not in str(error) or time.monotonic() > until:
                 raise
         await asyncio.sleep(0.05)
