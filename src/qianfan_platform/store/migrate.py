@@ -82,7 +82,10 @@ async def _use_wal(engine: AsyncEngine) -> None:
                 driver = await connection.get_raw_connection()
                 await driver.driver_connection.execute_fetchall("PRAGMA journal_mode=WAL")  # type: ignore[union-attr]
             return
-        except (OperationalError, sqlite3.OperationalError) as error:  # the driver's own, asked past SQLAlchemy
+        except (
+            OperationalError,
+            sqlite3.OperationalError,
+        ) as error:  # the driver's own, asked past SQLAlchemy
             if "locked" not in str(error) or time.monotonic() > until:
                 raise
         await asyncio.sleep(0.05)
