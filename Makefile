@@ -5,9 +5,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 # Tests run beside each other, a file at a time; the longest files begin first. They wait for servers a quarter of their
-# time, so there is one process more than cores. TOGETHER= runs one after another.
-WORKERS ?= $(shell $(PYTHON) -c "import os; print(min(4, (os.cpu_count() or 1) + 1))")
-TOGETHER ?= -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# time: TOGETHER='-n 3 --dist loadfile …' is quicker on two cores. TOGETHER= runs one after another.
+TOGETHER ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # A hundred servers are started by the tests: compiled modules are kept, even where the machine is told not to.
 export PYTHONDONTWRITEBYTECODE :=
 
